@@ -1,8 +1,8 @@
-"""One kernel beside its peer and beside the memory: how an arm of a benchmark is timed.
+"""Time the arms of a benchmark: a kernel beside its peer and beside a copy of its bytes.
 
-The floor of an arm is the bytes that it cannot avoid to read and write, once each, at the
-speed of a copy of 4 million float32, timed in turn with it. torch is imported elsewhere: what
-it does comes in as a callable.
+The floor of an arm is the time to read and write once the bytes that it cannot avoid, at the speed
+of a copy of 4 million float32 that is timed in turn with the arm. torch is imported elsewhere; its
+peers are passed in as callables.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ SIZE = 4_000_000
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing to time: `run` handles `elements` and must move `bytes`; `peer` does the same."""
+    """A call to time: `run` handles `elements` and must move `bytes`; `peer` does the same."""
 
     name: str
     elements: int
@@ -28,10 +28,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Row:
-    """What an arm took: nanoseconds for each element, and as ratios within the run.
+    """The time of an arm: nanoseconds for each element, and ratios within the run.
 
-    `floor` is the time over that of copying its bytes, `peer` how many times faster
-    it is than numpy or torch, None without one.
+    `floor` is the arm's time over that of copying its bytes. `peer` is how many times faster the
+    arm is than numpy or torch, None without a peer.
     """
 
     name: str

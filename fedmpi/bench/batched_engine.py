@@ -1,16 +1,16 @@
 """The batched engine beside the torch engine, and the rule of engine = "auto" that follows.
 
-Arms are processes of their own that take turns, as in round_loop.py. On a processor seconds are
-those of the processor, so that other programs on the machine count little; on a GPU they are
-those of the clock. The first round is start-up and the last one evaluates, so neither counts.
+Arms are separate processes that take turns, as in round_loop.py. On a processor CPU time is
+measured, so that other programs on the machine have little effect; on a GPU, wall-clock time. The
+first round is start-up and the last round evaluates, so neither counts.
 
 The result is a dict for JSON:
     machine     processor, instructions, cores, load at the beginning and at the end
     device      "cpu" or "cuda", and `gpu`, its name
-    rows        for each model: model, device, ranks, clients a second of either engine and of pfl
-                (LeNet-5 alone; pfl takes a GPU wherever it finds one), over_torch, over_pfl, note
+    rows        for each model: model, device, ranks, clients a second of both engines and of pfl
+                (only for LeNet-5; pfl uses a GPU if it finds one), over_torch, over_pfl, note
     setups      for each configuration of another program's set-up: name, seconds, note
-    rule        sentences: what "auto" takes, and why
+    rule        sentences: the choice of "auto", and its reasons
     bars        name, value, kind, bound, met, note
 """
 
@@ -59,17 +59,17 @@ MODELS = (("lenet5", PATTERNS), ("mlp", PATTERNS), ("fedskel-cifar", CIFAR))
 LARGE = (("resnet18", CIFAR),)  # minutes a round on a processor
 BLAZEFL = Path(fedmpi.__file__).resolve().parents[1] / "jobs/configs/bench/blazefl.toml"
 PUBLISHED = 15.0  # seconds of BlazeFL's set-up: half of its best published, on an A100
-OVER_PFL = 10.0  # on one GPU
-LEAST = 0.95  # of the torch engine's speed, on a processor
+OVER_PFL = 10.0  # least speed over pfl's, on one GPU
+LEAST = 0.95  # least speed over the torch engine's, on a processor
 
 
 Rate: TypeAlias = tuple[float | None, str]
-"""Clients a second, or None and why not."""
+"""(clients a second, ""), or (None, the reason)."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """The extent of a measurement."""
 
     rounds: int = 5
     passes: int = 3
@@ -84,7 +84,7 @@ def run(
     launch: Launch, device: str, ranks: int, quick: bool = False, say: Say = lambda text: None,
     pfl: str | None = None, minutes: float = inf,
 ) -> Found:
-    """Measure and return the dict above.
+    """Measure both engines, and return the dict above.
 
     Parameters
     ----------
@@ -92,13 +92,13 @@ def run(
     device : "cpu" or "cuda"
     ranks : int
     quick : bool
-        A small part of it, to see it run.
+        Measure only a small part, to see that it runs.
     say : callable
-        Told in a few words what is being measured.
+        Called with a few words on what is being measured.
     pfl : str, optional
         The interpreter of an environment with pfl 0.6.0.
     minutes : float
-        After so many nothing more is begun; what was left out says so.
+        After this time no measurement begins; rows that were left out say so.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def run(
 
 
 def rule(rows: list[Found], device: str) -> list[str]:
-    """Return in sentences what engine = "auto" takes, and what of `rows` says that it may."""
+    """Return sentences: the choice of engine = "auto", and the ratios in `rows` that justify it."""
     found = {row["model"]: row["over_torch"] for row in rows if row["over_torch"]}
     shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in found.items())
     measured = [f"batched over torch, measured on {device}: {shown}"] if shown else []
@@ -148,7 +148,7 @@ def rule(rows: list[Found], device: str) -> list[str]:
 def _row(
     launch: Launch, device: str, ranks: int, size: Size, model: str, data: str, say: Say, end: float
 ) -> Found:
-    """Measure one model with both engines, in turns; after `end` no turn of both begins."""
+    """Measure one model with both engines in turn; after `end` no turn begins."""
     row = {"model": model, "device": device, "ranks": ranks}
     seconds: dict[str, list[float]] = {"torch": [], "batched": []}
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
@@ -189,7 +189,7 @@ def _measured(
 
 
 def _pfl(launch: Launch, ranks: int, size: Size, pfl: str | None, say: Say) -> Rate:
-    """Measure pfl on the same clients of LeNet-5; None without a reason if nobody named it."""
+    """Measure pfl on the same clients of LeNet-5; return (None, "") if pfl was not named."""
     if pfl is None:
         return None, ""
     say("lenet5, pfl 0.6.0")
@@ -207,7 +207,7 @@ def _pfl(launch: Launch, ranks: int, size: Size, pfl: str | None, say: Say) -> R
 
 
 def _blazefl(launch: Launch, ranks: int, say: Say, end: float) -> Found:
-    """Measure BlazeFL's set-up from the first round to the last, unless it is past `end`."""
+    """Measure all rounds of BlazeFL's set-up, unless it is later than `end`."""
     row: Found = {"name": "BlazeFL's set-up", "seconds": None, "note": ""}
     if monotonic() > end:
         return row | {"note": LEFT_OUT}
@@ -220,7 +220,7 @@ def _blazefl(launch: Launch, ranks: int, say: Say, end: float) -> Found:
 
 
 def _bars(rows: list[Found], setups: list[Found], device: str) -> list[Bar]:
-    """Return the promises of the batched engine."""
+    """Return the Bars of the batched engine."""
     if device == "cpu":
         return [Bar(f"{row['model']}: batched over torch", row["over_torch"], LEAST,
                     note="" if row["over_torch"] else row["note"]) for row in rows]  # fmt: skip

@@ -1,9 +1,9 @@
-"""The replay beside real sums on a few ranks: how near it comes, case by case.
+"""Compare the replay with real sums on a few ranks, case by case.
 
 The network of this machine is measured in turn with the sums, on the same ranks at the same
-time, so both meet the same contention for memory. What a rank computes between its messages
-comes from the log of the sum; nothing is fitted to a sum. A sum does not count if a rank was
-taken off its core meanwhile: the replay knows of no other programs.
+time, so both meet the same contention for memory. The computation of a rank between its messages
+comes from the log of the sum; no parameter is fitted to a sum. A sum does not count if a rank was
+preempted meanwhile, since the replay does not model other programs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 Case: TypeAlias = tuple[int, float]
 """Coordinates, density."""
 Timed: TypeAlias = tuple[float, AnyArray | None]
-"""Seconds of the slowest rank, infinite if disturbed, and what was answered."""
+"""(seconds of the slowest rank, infinite if disturbed; the answer)."""
 Call: TypeAlias = Callable[[], Timed]
 METHODS = ("halving", "split", "allgatherv", "dsar", "dense")
 SHORT, MIDDLE, LARGE = 64, 2 * LONG, 1 << 22  # bytes of the messages that are measured
 
-BOUND = 1.2  # predicted over taken, or taken over predicted
+BOUND = 1.2  # on predicted over taken time, or its inverse
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: cases, turns at least, and seconds to wait for undisturbed sums."""
+    """The extent of a measurement: cases, least turns, and seconds to wait for undisturbed sums."""
 
     cases: tuple[Case, ...] = ((10**6, 0.01), (10**6, 0.05), (4 * 10**6, 0.01))
     turns: int = 31
@@ -52,7 +52,7 @@ QUICK = Size(((10**5, 0.02),), turns=3, patience=1.0)
 
 @dataclass(frozen=True)
 class Row:
-    """One method in one case: its fastest undisturbed sum and the replay of that, NaN if none."""
+    """A method in a case: its fastest undisturbed sum and the replay of this sum, NaN if none."""
 
     ranks: int
     n: int
@@ -66,8 +66,8 @@ class Row:
 def run(raw: "Raw", size: Size | None = None) -> Found:
     """Make real sums on the ranks of a communicator and replay their logs.
 
-    `size` is a Size, the default one if None. Returns a dict for JSON, alike on all ranks:
-    "ranks", "network" as it was measured, "rows" (see Row) and "bars".
+    `size` is a Size, None for the default. Returns a dict for JSON, the same on all ranks:
+    "ranks", the measured "network", "rows" (see Row) and "bars".
     """
     size = size or Size()
     trial, probes = Trial(raw), _probes(raw)
@@ -97,9 +97,9 @@ def run(raw: "Raw", size: Size | None = None) -> Found:
 
 
 def fitted(ranks: int, seconds: Mapping[str, float]) -> ModelledNetwork:
-    """Return the ModelledNetwork on which the measured messages take what they took.
+    """Return the ModelledNetwork on which the measured messages take the measured times.
 
-    `seconds` of "short", "middle" and "large" exchanges in a ring, and of "built-in", an
+    `seconds` are those of "short", "middle" and "large" exchanges in a ring, and of "built-in", an
     Allreduce of LARGE bytes of int64.
     """
     per_byte = max(seconds["large"] - seconds["middle"], 0.0) / (LARGE - MIDDLE)
@@ -114,7 +114,7 @@ def fitted(ranks: int, seconds: Mapping[str, float]) -> ModelledNetwork:
 
 
 def bars(rows: Sequence[Row]) -> list[Bar]:
-    """Return a Bar for each method and number of ranks: the middle case of those measured."""
+    """Return a Bar for each method and number of ranks, on the median over the cases."""
     found: list[Bar] = []
     note = "median over the cases; none if other programs disturbed every sum"
     for ranks, method in dict.fromkeys((row.ranks, row.method) for row in rows):
@@ -126,14 +126,14 @@ def bars(rows: Sequence[Row]) -> list[Bar]:
 
 
 def _enough(raw: "Raw", best: Sequence[Timed], late: bool) -> bool:
-    """Say, alike on all ranks, whether all was measured undisturbed or it is `late`."""
+    """Return, the same on all ranks, whether it is `late` or every call ran undisturbed once."""
     done = np.array([late or all(isfinite(seconds) for seconds, _ in best)], np.int64)
     raw.Bcast(done, root=0)
     return bool(done[0])
 
 
 def _undisturbed(raw: "Raw", call: Callable[[], object]) -> float:
-    """Return seconds of the slowest rank; infinite if one of them lost its core meanwhile."""
+    """Return the seconds of the slowest rank, infinite if a rank was preempted meanwhile."""
 
     def watched() -> int:
         before = getrusage(RUSAGE_SELF).ru_nivcsw
@@ -156,7 +156,7 @@ class Trial:
     def sum_of(
         self, n: int, density: float, method: str
     ) -> Callable[[], tuple[float, AnyArray]]:
-        """Return a call that sums once, and returns (seconds of the slowest rank, log rows)."""
+        """Return a function that sums once and returns (seconds of the slowest rank, log rows)."""
         mine = rng_for(1, "scale check", n, self._raw.rank).random(n) < density
         values, touched = mine.astype(np.int64), mine.astype(np.uint8)
         total, marks = np.empty_like(values), np.empty_like(touched)
@@ -171,18 +171,18 @@ class Trial:
         return call
 
     def close(self) -> None:
-        """Give the communicators back."""
+        """Free the communicators."""
         self._reducer.close()
 
 
 def _probes(raw: "Raw") -> dict[str, Call]:
-    """Return {name: call} of the messages that are measured; a call returns (seconds, answer)."""
+    """Return {name: call} of the messages to measure; a call returns (seconds, answer)."""
     link = Link(raw)
 
     def ring(size: int) -> Call:
         def call() -> Timed:
             message = link.take("encoded", size)
-            message[8:] += 1  # as a list that has just been made: not in the target's cache
+            message[8:] += 1  # like a list just made, it is not in the target's cache
             message[:8].view(np.int64)[0] = size
             ends = (raw.rank + 1) % raw.size, (raw.rank - 1) % raw.size
             return timed(raw, lambda: link.swap(message, *ends))

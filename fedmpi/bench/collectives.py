@@ -1,8 +1,8 @@
-"""What the sums over ranks cost, against MPI's own and against other sparse schemes.
+"""Measure the sums over ranks, against MPI's own sums and other sparse schemes.
 
-Every rank brings a float32 contribution; a sum is done when every rank can read it. All
-arms of a case take turns, so that all meet the same disturbances; a call counts as long
-as its slowest rank, an arm by its best call.
+Every rank brings a float32 contribution; a sum is complete when every rank can read it. All
+arms of a case take turns, so that all meet the same disturbances. A call takes as long as its
+slowest rank, and an arm is judged by its best call.
 """
 
 import math
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Arms: TypeAlias = Mapping[str, Callable[[], object]]
 SUPPORTS = ("independent", "identical", "row blocks", "power law")
-PATIENCE, HASTE = 1.0, 0.25  # seconds that one arm may take in one case; for the bars alone
+PATIENCE, HASTE = 1.0, 0.25  # seconds for one arm in one case; the same if only bars are measured
 INEXACT = ("gtopk", "oktopk", "fast")  # drop or round more than the others
 ROW = 64  # coordinates of a row, for supports of whole rows
 
 
 @dataclass(frozen=True)
 class Case:
-    """One point of the grid. In a `short` one the schemes of others do not take part."""
+    """A point of the grid; in a `short` case the schemes of other authors are left out."""
 
     n: int
     density: float
@@ -50,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What one arm took in one case."""
+    """The result of one arm in one case."""
 
     n: int
     density: float
@@ -61,11 +61,11 @@ class Row:
     bytes: int  # that one rank sent; 0 in shared memory
     algorithm: str  # what ran
     union: float  # density of the sum
-    regret: float  # seconds over those of the best arm, less one; lossy arms and fast do not count
+    regret: float  # seconds over the best arm's, less one; lossy arms and "fast" do not count
 
 
 def grid(part: str = "all") -> list[Case]:
-    """Return the Cases: "all", those that the "bars" need, or a "quick" few."""
+    """Return the Cases: "all" of them, those that the "bars" need, or a "quick" few."""
     if part == "quick":
         return [Case(100_000, d, s, 5) for d in (0.01, 0.1) for s in SUPPORTS[:2]]
     densities, short = (0.001, 0.01, 0.1, 0.5), part == "bars"
@@ -79,9 +79,9 @@ def grid(part: str = "all") -> list[Case]:
 
 
 def run(comm: "Mpi", part: str = "all") -> Found:
-    """Measure the cases of a `grid` on the ranks of an Mpi, together.
+    """Measure the cases of a `grid` on the ranks of an Mpi; collective.
 
-    Returns a dict for JSON: "ranks", "nodes", "rows" (see Row) and "bars"; alike on all ranks.
+    Returns a dict for JSON, the same on all ranks: "ranks", "nodes", "rows" (see Row) and "bars".
     """
     rows: list[Row] = []
     raw, count = comm.raw, nodes(comm)
@@ -128,14 +128,14 @@ def measure(raw: "Raw", case: Case) -> list[Row]:
 
 
 def support(case: Case, rank: int) -> Units:
-    """Return the ascending uint32 coordinates that one rank brings."""
+    """Return the coordinates that a rank contributes, uint32 in ascending order."""
     rng = rng_for(1, "bench support", 0, 0 if case.support == "identical" else rank)
     if case.support == "row blocks":
         rows = np.flatnonzero(rng.random(-(-case.n // ROW)) < case.density)
         units = (rows[:, None] * ROW + np.arange(ROW)).ravel()
         return units[units < case.n].astype(np.uint32)
     chance: float | Reals = case.density
-    if case.support == "power law":  # crowded at the low end, alike on all ranks
+    if case.support == "power law":  # dense at the low end, with the same law on all ranks
         chance = case.density * 0.5 * np.sqrt(case.n / np.arange(1, case.n + 1))
     return np.flatnonzero(rng.random(case.n) < chance).astype(np.uint32)
 
@@ -143,9 +143,9 @@ def support(case: Case, rank: int) -> Units:
 def arms(
     raw: "Raw", reducers: Mapping[str, Reducer], case: Case, indices: Units, values: Vector
 ) -> tuple[Arms, Callable[[], None]]:
-    """Return {arm: call}, and what makes ready for each call.
+    """Return {arm: call}, and a function that prepares the contributions before each call.
 
-    A call returns something with a `record`, or anything.
+    A call may return a Result with a `record`, or anything else.
     """
     n, one = case.n, np.zeros(case.n, np.float32)
     one[indices] = values
@@ -157,7 +157,7 @@ def arms(
     if not case.short:
         calls["pickled"] = schemes.pickled(raw, n, indices, values)
         calls["allgatherv numpy"] = schemes.gathered(raw, n, indices, values)
-    if not case.short and case.support != "row blocks" and case.density < 1:  # lists of one length
+    if not case.short and case.support != "row blocks" and case.density < 1:  # needs equal lists
         short = _least(raw, indices.size)
         calls["gtopk"] = schemes.gtopk(raw, n, indices[:short], values[:short])
         calls["oktopk"] = schemes.oktopk(raw, n, indices, values)
@@ -173,7 +173,7 @@ def arms(
         calls[name] = partial(reducers["node"].sum, *given, name=name)
 
     def ready() -> None:
-        """Write contributions again where the sum is made in their place, without shared memory."""
+        """Write the contributions again if, without shared memory, the sum has replaced them."""
         for field in own:
             _write(field, indices, values)
 
@@ -181,7 +181,7 @@ def arms(
 
 
 def _flat(reducer: Reducer, algorithm: str, field: Field) -> Callable[[], Result]:
-    """Return a call that makes the exact sum by messages only, as if every rank were a node."""
+    """Return a call that makes the exact sum by messages alone, as if every rank were a node."""
 
     def call() -> Result:
         reducer.algorithm = algorithm
@@ -191,12 +191,12 @@ def _flat(reducer: Reducer, algorithm: str, field: Field) -> Callable[[], Result
 
 
 def _empty(size: int, dtype: DTypeLike) -> Field:
-    """Return a Field of a rank's own, for single coordinates without weights."""
+    """Return a private Field of a rank, for single coordinates without weights."""
     return Field(np.zeros(size, dtype), np.zeros(0, dtype), np.zeros(size, np.uint8), FLAT)
 
 
 def _write(field: Field, indices: Units, values: Vector) -> None:
-    """Make `field` hold float32 `values` and nothing else, in quanta if it is exact."""
+    """Set `field` to the float32 `values` at `indices`, in quanta if it is exact."""
     field.clear()
     quanta = np.rint(SCALE * values.astype(np.float64)) if field.exact else values
     field.total[indices] = quanta
@@ -206,7 +206,7 @@ def _write(field: Field, indices: Units, values: Vector) -> None:
 def _take_turns(
     raw: "Raw", calls: Arms, ready: Callable[[], None], case: Case
 ) -> tuple[dict[str, Reals], dict[str, object]]:
-    """Return ({arm: float64[calls made]} of the slowest rank, {arm: last answer})."""
+    """Return ({arm: seconds float64[calls] of the slowest rank}, {arm: last answer})."""
     results: dict[str, object] = {}
     first: dict[str, float] = {}
     for arm, call in calls.items():
@@ -216,7 +216,7 @@ def _take_turns(
     times = {arm: [seconds] for arm, seconds in first.items()}
     patience = HASTE if case.short else PATIENCE
     for turn in range(1, case.repeats):
-        # In another order each time: what an arm leaves in the caches serves or hurts the next.
+        # In a new order each time: the data that an arm leaves in the caches affect the next arm.
         for arm in rng_for(1, "bench order", turn).permutation(list(calls)):
             if turn * first[arm] < patience:
                 ready()
@@ -236,14 +236,14 @@ def timed(raw: "Raw", call: Callable[[], T]) -> tuple[float, T]:
 
 
 def _least(raw: "Raw", count: int) -> int:
-    """Return the smallest of one number per rank."""
+    """Return the smallest `count` of all ranks."""
     every = np.empty(raw.size, np.int64)
     raw.Allgather(np.array([count]), every)
     return int(every.min())
 
 
 def _bytes(arm: str, n: int, k: int, ranks: int) -> float:
-    """Return what one rank sends in an arm that keeps no account, by its algorithm."""
+    """Return the bytes that a rank sends in an arm without a record, by its algorithm."""
     share = (ranks - 1) / ranks
     sent: dict[str, float] = {
         "mpi float32": 8 * n * share,

@@ -1,8 +1,8 @@
-"""What real clients of a method add to the sums over ranks, from a short run of the method.
+"""Record what real clients of a method add to the sums over ranks, in a short run of the method.
 
-The network is VGG-11 (9.8 million coordinates), the images are made up: what a client sends
-depends on the method's rule, on measured importances and on random draws, and hardly on
-what is learned. The clients of the last round are watched, each as if it were alone on a rank.
+The network is VGG-11 (9.8 million coordinates) and the images are synthetic: the supports of a
+client depend on the method's rule, on measured importances and on random draws, but hardly on what
+the model learns. The clients of the last round are recorded, each as if it were alone on a rank.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ METHODS = {
     "FedLP": 'name = "fedlp"',
     "FedDIP": 'name = "feddip"',
 }
-ROUNDS = 3  # the skeletons are drawn in the first, units are first removed in the second
+ROUNDS = 3  # skeletons are chosen in the first round, units first removed in the second
 SETTING = """
 [run]
 rounds = {rounds}
@@ -50,7 +50,7 @@ lr = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """One sum of a round: what each client touches of it.
+    """One sum of a round, with the units of it that each client touches.
 
     name : str
     touched : list of uint8[U], one for each client
@@ -70,10 +70,10 @@ class Sum:
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """What the clients of a method's round did.
+    """The contributions of the clients in a round of a method.
 
     sums : list of Sum
-    memory : float, mean bytes that a client that took part keeps; 0 if it keeps nothing
+    memory : float, mean bytes that a participating client remembers; 0 if it remembers nothing
     """
 
     sums: list[Sum]
@@ -81,9 +81,9 @@ class Watched:
 
 
 def of_method(name: str, clients: int = 16, model: str = "vgg11") -> Watched:
-    """Watch the last round of a short run of METHODS[name], in which every client takes part.
+    """Return the Watched of a short run of METHODS[name], in which every client takes part.
 
-    Takes about a tenth of a second per client and round with VGG-11.
+    This takes about a tenth of a second per client and round with VGG-11.
     """
     text = SETTING.format(
         rounds=ROUNDS, images=8 * clients, clients=clients, model=model, algorithm=METHODS[name]
@@ -92,7 +92,7 @@ def of_method(name: str, clients: int = 16, model: str = "vgg11") -> Watched:
 
 
 def watched(experiment: Experiment, rounds: int) -> Watched:
-    """Return what the clients of the last of so many rounds of an Experiment do, a Watched."""
+    """Return the Watched of the last of `rounds` rounds of an Experiment."""
     simulation = Simulation(experiment, Serial(), NoSignals())
     for _ in range(rounds - 1):
         simulation.round()

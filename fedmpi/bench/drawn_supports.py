@@ -1,4 +1,4 @@
-"""Which coordinates each of many ranks touches: drawn, or those of real clients."""
+"""The coordinates that each of many ranks touches: drawn at random, or those of real clients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from fedmpi.rng import rng_for
 if TYPE_CHECKING:
     from fedmpi.bench.contributions import Sum
 
-SAMPLE = 1 << 17  # coordinates that stand for a model's, for ranges of 32 on 4,096 ranks
+SAMPLE = 1 << 17  # coordinates sampled from a model: a range of 32 for each of 4,096 ranks
 
 
 @dataclass(frozen=True, eq=False)
 class Supports:
-    """Which of the sampled coordinates each rank touches.
+    """The sampled coordinates that each rank touches.
 
     bits : uint8[P, size / 8]
     stands_for : coordinates of the model for each sampled one
@@ -43,8 +43,8 @@ class Supports:
     def of(cls, one: "Sum", ranks: int, size: int = SAMPLE) -> "Supports":
         """Return the supports of a Sum (contributions.py), a client on each rank.
 
-        As long as there are as many clients as ranks each serves once, then they are drawn.
-        Coordinates are taken at even distances.
+        If there are enough clients, each stands for one rank; otherwise clients are drawn at
+        random. Coordinates are sampled at even distances.
         """
         starts, clients = one.starts, len(one.touched)
         n = int(starts[-1])
@@ -74,12 +74,12 @@ class Supports:
 
     @cached_property
     def same(self) -> bool:
-        """True if all ranks touch the same."""
+        """Whether all ranks touch the same coordinates."""
         return bool((self.bits == self.bits[0]).all())
 
     @property
     def union(self) -> float:
-        """Part of the coordinates that some rank touches."""
+        """Share of the coordinates that at least one rank touches."""
         return float(np.bitwise_count(np.bitwise_or.reduce(self.bits)).sum() / self.size)
 
     @property
@@ -96,7 +96,7 @@ class Supports:
         return found
 
     def bounds(self, shares: Sequence[int], lo: int = 0, hi: int | None = None) -> Integers:
-        """Cut lo..hi-1 in proportion to the shares, at multiples of 8."""
+        """Return the bounds that cut lo..hi-1 in proportion to `shares`, at multiples of 8."""
         hi = self.size if hi is None else hi
         cuts = lo + (hi - lo) * np.cumsum(shares) // np.sum(shares) // 8 * 8
         return np.concatenate(([lo], cuts[:-1], [hi]))

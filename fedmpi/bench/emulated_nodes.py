@@ -1,32 +1,32 @@
-"""Nodes on this machine: ranks in network namespaces of their own, joined by a shaped network.
+"""Emulated nodes on this machine: ranks in separate network namespaces with a shaped network.
 
-Each rank has one end of a link to a bridge, and a token bucket shapes what each end sends, so the
-network is one switch with a port of a given rate for each node. Its frames are jumbo frames, as on
-clusters: with 1,500 bytes, TCP got 60 to 80 % of the rate of slow links when all nodes sent and
-received at once. Needs Linux, iproute2, root, and MPICH over UCX, which is kept from shared memory.
-The cores are those of this machine: where there are fewer than ranks, ranks wait for a core as well
-as for the network.
+Each rank has one end of a link to a bridge, and a token bucket shapes the traffic of each end. The
+network is thus one switch with a port of a given rate for each node. It uses jumbo frames, as
+clusters do: with frames of 1,500 bytes, TCP got 60 to 80 % of the rate of slow links when all nodes
+sent and received at once. It needs Linux, iproute2, root, and MPICH over UCX, which is kept from
+using shared memory. The cores are those of this machine: with more ranks than cores, ranks also
+wait for a core.
 """
 
 import os
 
 from fedmpi.bench.shaped_links import NETWORK, QUEUE, RULE, call, remove, remove_leftovers
 
-MTU = 9000  # bytes of a frame without Ethernet's header of 14
-FRAME = (MTU + 14) / (MTU - 52)  # bytes of a full frame, over those of the message in it
-# No IPv6 address: other MPI programs that start meanwhile would take such a link for their network.
+MTU = 9000  # bytes of a frame without Ethernet's header of 14 bytes
+FRAME = (MTU + 14) / (MTU - 52)  # bytes of a full frame over the message bytes in it
+# No IPv6 address: other MPI programs that start meanwhile would use such a link as their network.
 NAMELESS = "addrgenmode", "none"
-# Nothing is lost in the buckets, but what waits there for 0.2 s would be sent again.
+# The buckets drop nothing, but TCP would resend packets that wait in them for more than 0.2 s.
 PATIENCE = "5s"
-# A sender may fill its link at once. BBR guesses a rate that is too low where a few long messages
-# come between pauses, as in rounds.
+# A sender may fill its link at once. BBR estimates too low a rate if a few long messages come
+# between pauses, as in rounds.
 OPEN = "initcwnd", "1000", "initrwnd", "1000", "congctl", RULE
-AT_ONCE = 1e-4  # seconds of the rate that may go at once; a timer cannot do with much less
-APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and speaks TCP
+AT_ONCE = 1e-4  # seconds of the rate that may be sent at once; timers need about this much
+APART = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}  # every rank is a node, and uses TCP
 
 
 class EmulatedNodes:
-    """`count` nodes on a network of `gbit_s` 10^9 bits a second; made when it is entered.
+    """`count` nodes on a network of `gbit_s` 10^9 bits a second; created on entering `with`.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class EmulatedNodes:
     def launch(self, mpiexec: tuple[str, ...], words: list[str]) -> list[str]:
         """Return the command that runs `words` on one rank of each node.
 
-        `mpiexec` are the words that start ranks, to be followed by their number.
+        `mpiexec` holds the words that start ranks, without their number.
         """
         started = [mpiexec[0]]
         for name in self._names:
@@ -70,7 +70,7 @@ class EmulatedNodes:
         return started
 
     def _join(self, number: int, name: str) -> None:
-        """Make a namespace and its link to the bridge."""
+        """Create a namespace and its link to the bridge."""
         here, there = f"{name}h", f"{name}c"
         subnet = f"{NETWORK}.{os.getpid() % 250}"
         address = f"{subnet}.{number + 1}"

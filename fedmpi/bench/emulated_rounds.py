@@ -1,9 +1,9 @@
-"""Whole rounds on emulated nodes: predicted as for thousands of ranks, and real rounds beside them.
+"""Compare whole rounds on emulated nodes with the prediction that is used for thousands of ranks.
 
-Each rank is in a network namespace of its own (emulated_nodes.py). The links are so slow that a
-round waits for bytes more than for processors. Where ranks share a core, each of them computes for
-its part of the time only, in the prediction too. The network is that which was asked for; its
-latency is measured between the same ranks. No number comes from a round on more than one rank.
+Each rank is in a separate network namespace (emulated_nodes.py). The links are so slow that a round
+waits for bytes more than for processors. If ranks share a core, each computes for its share of the
+time only, which the prediction includes. The prediction uses the network's nominal rate and the
+latency measured between the same ranks; no parameter comes from a round on more than one rank.
 """
 
 from dataclasses import asdict, replace
@@ -28,7 +28,7 @@ from fedmpi.round.synchronous import Synchronous
 GBIT_S = 0.02  # of each link
 RANKS = (1, 2, 4, 8, 16, 32)
 MEMORY = 500e6  # bytes that a rank may take
-# Clients that remember, half of them in a round: memories travel, and sums are as long as can be.
+# SCAFFOLD's clients remember, and half take part in a round: memories move, and sums are longest.
 CASE = Case("lenet5", 128, 1600, 4, 64, "scaffold", "shared")
 QUICK = replace(CASE, clients=16, images=200, rounds=3, per_round=8)
 WATCHED = 2  # rounds until clients remember
@@ -37,9 +37,9 @@ WATCHED = 2  # rounds until clients remember
 def run(launch: Launch, quick: bool, say: Say) -> Found:
     """Return a dict for JSON: "gbit_s", "case", "rows" and, for the caller, a list of Bars "bars".
 
-    "rows" has for each number of ranks the seconds of a round, "predicted" and "taken" (medians of
-    the rounds after the first), and "ratio". Without the right to make namespaces there are none,
-    and the bars say why.
+    "rows" holds for each number of ranks the seconds of a round, "predicted" and "taken" (medians
+    over the rounds after the first), and their "ratio". Without permission to create namespaces
+    there are no rows, and the bars give the reason.
     """
     case, counts = (QUICK, RANKS[:2]) if quick else (CASE, RANKS)
     rows: list[Found] = []
@@ -60,8 +60,10 @@ def run(launch: Launch, quick: bool, say: Say) -> Found:
 
 
 def beside(case: Case, runs: list[Found], cores: int) -> list[Found]:
-    """Return the rows of `run`; `runs` are those of `bench run --on`; the last is on one rank, and
-    the prediction is made from it."""
+    """Return the rows of `run`, given the `runs` of `bench run --on`.
+
+    The last of `runs` is on one rank; the prediction is made from it.
+    """
     experiment, watched = assembled(case), contributions.watched(assembled(case), WATCHED)
     *others, alone = runs
     measured = one_rank(alone, experiment.work(np.arange(case.clients)), case.per_round)
@@ -87,7 +89,7 @@ def beside(case: Case, runs: list[Found], cores: int) -> list[Found]:
 
 
 def _cohorts(experiment: Experiment, case: Case) -> list[tuple[Reals, Bools]]:
-    """Return for each round after the first: its clients' work, and which took part before."""
+    """Return (work of the clients, whether each took part before) of each round but the first."""
     cohorts, seen = Synchronous(experiment), np.zeros(case.clients, bool)
     found: list[tuple[Reals, Bools]] = []
     for round in range(case.rounds):
@@ -98,13 +100,13 @@ def _cohorts(experiment: Experiment, case: Case) -> list[tuple[Reals, Bools]]:
 
 
 def network_of(seconds: float) -> ModelledNetwork:
-    """Return the network of the links, if a short message takes so many seconds between ranks."""
+    """Return the network of the links on which a short message takes `seconds` between ranks."""
     third = seconds / 3  # latency, and the overhead of either side
     return ModelledNetwork(third, third, 8 / (1e9 * GBIT_S), handshake=4 * third)
 
 
 def free_memory(path: Path = Path("/proc/meminfo")) -> float:
-    """Return the bytes of memory that programs may still take; infinite where that is unknown."""
+    """Return the bytes of memory available to programs, infinite if unknown."""
     for line in path.read_text().splitlines() if path.exists() else ():
         if line.startswith("MemAvailable:"):
             return 1024 * int(line.split()[1])
@@ -112,8 +114,8 @@ def free_memory(path: Path = Path("/proc/meminfo")) -> float:
 
 
 def _measured(launch: Launch, case: Case, counts: list[int]) -> list[Found]:
-    """Return the runs of a Case on the first nodes of as many as are needed."""
-    words = ",".join(map(str, (*counts[::-1], 1)))  # the first loads programs on all ranks
+    """Return the runs of a Case on each number of nodes in `counts`, and last on one."""
+    words = ",".join(map(str, (*counts[::-1], 1)))  # the largest comes first: it loads all programs
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         config = Path(folder, "emulated.toml")
         config.write_text(case.text)

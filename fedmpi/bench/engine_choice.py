@@ -1,14 +1,14 @@
-"""Both engines side by side, model by model and batch by batch, and what "auto" makes of it.
+"""Compare both engines by model and batch size, and check the choice of "auto".
 
-One thread, and CPU time, so that a busy machine falsifies little; arms take turns. The result is
-a dict for JSON:
+Arms take turns on one thread, and CPU time is measured, so that a busy machine has little effect.
+The result is a dict for JSON:
 
     machine     processor, instruction sets, cores, load
     models      a row per model and batch: milliseconds of a whole training step of both engines,
-                torch's time over that of the kernels with its spread, what "auto" chooses, and
-                how fast that is, times the better engine
-    pruning     a row per method: its speed times that of the best dense step, and whose that is
-    bars        promises
+                torch's time over that of the kernels with its spread, the choice of "auto", and
+                its speed over that of the better engine
+    pruning     a row per method: its speed over that of the best dense step, and whose step it is
+    bars        promised limits
 """
 
 import os
@@ -38,14 +38,14 @@ MODELS: tuple[Cell, ...] = (
     ("vgg11", (3, 32, 32), (1, 10, 32, 64), {}),
     ("resnet18", (3, 32, 32), (10, 32), {}),
 )
-LEAST = 0.97  # of the better engine's speed, whatever "auto" chooses
+LEAST = 0.97  # least speed of the choice of "auto" over the better engine's
 SKELETONS = net.SKELETONS  # of one cycle of FedSkel
-CYCLE = 4  # rounds of which one sets the skeletons
-TURNS, SECONDS = 25, 1.0  # turns of a cell at most, and its CPU time
+CYCLE = 4  # rounds; one of them sets the skeletons
+TURNS, SECONDS = 25, 1.0  # the most turns and CPU seconds of a cell
 
 
 def run(machine: Found, quick: bool = False, say: Say = lambda text: None) -> Found:
-    """Measure everything, or with `quick` a little of it; return the dict above.
+    """Measure everything, or with `quick` a small part; return the dict above.
 
     `machine` is from `environment.described`.
     """
@@ -84,7 +84,7 @@ def compared(name: str, shape: tuple[int, ...], batch: int, most: float = SECOND
 
 
 def cycle(name: str, shape: tuple[int, ...], ratio: float = 0.25, batch: int = 32) -> Found:
-    """Return a row of FedSkel: a cycle of one step that sets skeletons and of steps within them."""
+    """Return a row of FedSkel: a cycle of one step that sets skeletons and steps within them."""
     engine, module, x, y = net.setting(name, shape, batch)
     dense = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
     sets = net.step_of(engine, x, y, activations=[np.zeros(n.rows) for n in engine.layout.layers])

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: processor, instruction set, cores, load, and how many ranks."""
+"""The environment of a benchmark: processor, instruction set, cores, load, number of ranks."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from fedmpi.bench.processes import Launch
 from fedmpi.errors import ConfigError
 from fedmpi.scheduler import in_job
 
-MOST = 4  # ranks, if nobody says how many
+MOST = 4  # ranks by default
 CROWD = 16  # ranks that may share a core
 LARGEST = 4096  # ranks in a job
 WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("asimd", "NEON"))
@@ -34,10 +34,10 @@ def described(launch: Launch, cpuinfo: Path = Path("/proc/cpuinfo")) -> Found:
 
 
 def ranks(launch: Launch, asked: int | None = None, option: str = "bench --ranks") -> int:
-    """Return how many ranks to measure with: `asked`, or the cores there are, at most 4.
+    """Return the number of ranks to measure with: `asked`, or the number of cores, at most 4.
 
-    Raises ConfigError, which names the `option`, if that many cannot be started. A job of a batch
-    system may have other nodes than this.
+    Raises ConfigError, which names the `option`, if they cannot be started. In a job of a batch
+    system there may be further nodes, so the limit does not depend on this node's cores.
     """
     count = min(MOST, launch.cores) if asked is None else asked
     most = LARGEST if in_job(launch.environ) else CROWD * launch.cores

@@ -1,6 +1,6 @@
-"""One run after another, each on the first so many ranks of a job; the other ranks sleep meanwhile.
+"""Runs one after another, each on the first ranks of a job, while its other ranks sleep.
 
-A job of 32 ranks starts once for all of them.
+A job of 32 ranks thus starts only once for all numbers of ranks.
 """
 
 import time
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fedmpi.experiment.execute import Start
     from fedmpi.experiment.resolve import Resolved
 
-PAUSE = 0.1  # seconds between two looks whether the others are done
+PAUSE = 0.1  # seconds between two checks whether the other ranks are done
 TURNS = 20
 
 
@@ -29,14 +29,14 @@ def measure(
 ) -> Found | None:
     """Return {"runs": dicts of live.measure, each with "short_message"} on rank 0.
 
-    "short_message" is the median of seconds in which each rank sends 8 bytes to the next one; 0 on
-    one rank. `counts` are numbers of ranks, each from 1 to those of `comm`. Collective over `comm`,
-    an Mpi; other ranks return None.
+    "short_message" is the median time in seconds in which each rank sends 8 bytes to the next rank;
+    0 on one rank. `counts` are numbers of ranks, each from 1 to the size of `comm`. Collective over
+    `comm`, an Mpi; ranks other than 0 return None.
     """
     from fedmpi.comm.mpi import Mpi
 
     runs: list[Found] = []
-    _sleep_until_all_come(comm)  # they load their programs
+    _sleep_until_all_come(comm)  # ranks load their programs until then
     for count in counts:
         inside = comm.rank < count
         part = cast("Raw", comm.raw.Split(int(inside)))
@@ -68,7 +68,7 @@ def short_message(raw: "Raw") -> float:
 
 
 def _sleep_until_all_come(comm: "Mpi") -> None:
-    """Wait for all ranks of an Mpi without taking a core from those that compute."""
+    """Wait for all ranks of an Mpi without using a core that computing ranks need."""
     come = comm.raw.Ibarrier()
     while not come.Test():
         time.sleep(PAUSE)

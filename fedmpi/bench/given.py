@@ -1,11 +1,11 @@
-"""What other programs are given to train the same clients: a folder of plain files.
+"""Write the files from which other programs train the same clients: a folder of plain files.
 
     setting.json   rounds, clients, per_round, epochs, batch, lr
     x_train.npy    float32[N, 1, 28, 28], normalised as fedmpi does
     y_train.npy    int64[N]; x_test.npy, y_test.npy likewise
     index.npy      int64[N], the samples of client 0, then those of client 1, ...
-    starts.npy     int64[clients + 1], where each begins
-    cohorts.npy    int64[rounds, per_round], fedmpi's own draw
+    starts.npy     int64[clients + 1], where each client begins in index.npy
+    cohorts.npy    int64[rounds, per_round], the cohorts that fedmpi draws
     weights.npz    the first weights, by the names of the tensors
 """
 
@@ -27,8 +27,8 @@ from fedmpi.round.synchronous import Synchronous
 def write(folder: Path, resolved: Resolved, root: Path | None, cache: Path | None) -> None:
     """Write the files for a Resolved experiment on images into `folder` (a Path).
 
-    `root` and `cache` as for `assemble`, whose errors it raises; ConfigError if clients draw their
-    samples when they train, so that there are no arrays of them.
+    `root` and `cache` are as for `assemble`, whose errors are raised. Raises ConfigError if clients
+    draw their samples when they train, since there are no arrays of samples then.
     """
     experiment = assemble(resolved, Serial(), root, cache)
     data, config = experiment.engine.data, experiment.config

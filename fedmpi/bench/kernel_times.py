@@ -1,4 +1,4 @@
-"""All kernels: training beside torch, the sparse ones beside numpy, torch and the memory.
+"""Time all kernels: training against torch, sparse kernels against numpy, torch and a copy.
 
 The result is a dict for JSON: "floors" (this machine's copy bandwidth in bytes and matrix
 product in FLOPs per second), "tables" (name -> rows) and "bars".
@@ -17,7 +17,7 @@ from fedmpi.learn import eager
 
 
 def run(quick: bool = False, say: Say = lambda text: None) -> Found:
-    """Measure everything, or with `quick` a little of it; return the dict above."""
+    """Measure everything, or with `quick` a small part; return the dict above."""
     say("floors of this machine")
     floors = {"copy_bytes_per_second": copy_bandwidth(), "gemm_flops_per_second": gemm_rate()}
     say("training steps and back-propagation")

@@ -13,7 +13,7 @@ ROW = 250  # coordinates of a row
 
 
 def supports(size: int = SIZE, density: float = 0.1) -> list[Arm]:
-    """Return the arms of what is done with flags: counts, positions and back."""
+    """Return the arms of operations on flags: count, list positions, and mark them again."""
     pack, label = kernels.pack, f"at {100 * density:g} %"
     flags = (rng_for(0, "bench supports").random(size) < density).astype(np.uint8)
     kept, held = int(pack.count(flags)[0]), flags.view(bool)
@@ -40,7 +40,7 @@ def bitmaps(size: int = SIZE, density: float = 0.1) -> list[Arm]:
     values = rng.standard_normal(size, np.float32).view(np.uint32)
     bits, back, held = np.empty((size + 7) // 8, np.uint8), np.empty_like(flags), flags.view(bool)
     packed, wide = np.empty(np.count_nonzero(flags), np.uint32), np.empty(size, np.uint32)
-    known = 5 * size + 4 * packed.size  # flags, values there and values moved
+    known = 5 * size + 4 * packed.size  # flags, all values, and values moved
     stated, label = known + size / 8, f"at {100 * density:g} %"
 
     def encode_packed() -> None:

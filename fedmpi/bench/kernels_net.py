@@ -1,7 +1,7 @@
 """Benchmarks of the training engine: whole steps, skeleton backward passes, the update.
 
-Arms that are compared run in turns within one process, one thread each; a ratio of CPU times is
-taken for each turn, so that a slower or faster minute of the machine touches both.
+Arms that are compared take turns in one process, with one thread each. The ratio of CPU times is
+taken for each turn, so that slower or faster phases of the machine affect both arms.
 """
 
 import math
@@ -26,7 +26,7 @@ from fedmpi.rng import rng_for
 
 Shape: TypeAlias = tuple[int, ...]
 Once: TypeAlias = Callable[[], object]
-"""A function that does what is timed, once."""
+"""A function that runs the code to be timed once."""
 # (model, input, least ratio of a whole step to torch eager at batch 32)
 STEPS: tuple[tuple[str, Shape, float], ...] = (
     ("lenet5", (1, 28, 28), 3.0),
@@ -43,7 +43,7 @@ RATIOS = (0.5, 0.25, 0.1)
 MASKED = tuple((name, shape) for name, shape, _ in (STEPS[0], STEPS[1], STEPS[4]))
 # (density, least ratio of a step under a static mask to the dense one)
 DENSITIES = ((0.2, None), (0.1, 1.0), (0.05, 1.4), (0.01, 2.0))
-STREAK, MOST_RUNS = 0.01, 16  # CPU seconds, and runs, of an arm in a row
+STREAK, MOST_RUNS = 0.01, 16  # CPU seconds, and most runs, of an arm in a row
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Row:
     """One comparison: milliseconds of the arm (fastest turn) and its ratio to the other arm.
 
     `low` and `high` are the 10th and 90th percentile of the ratio over the turns; `bar` is the
-    ratio that is asked for, or None.
+    least ratio promised, or None.
     """
 
     name: str
@@ -79,8 +79,8 @@ def skeletons(
 ) -> list[Row]:
     """Return a Row per model and kept ratio: back-prop of all convolutions against the best dense.
 
-    The best dense path is, layer by layer, the faster of these kernels without dropped
-    rows and of oneDNN. The bar is 0.6 / q, q being the share of rows really kept.
+    The best dense path takes for each layer the faster of these kernels without dropped rows and
+    oneDNN. The bar is 0.6 / q, where q is the share of the multiply-adds in rows that are kept.
     """
     rows = []
     for name, shape in models:
@@ -117,10 +117,10 @@ def masks(
     models: Sequence[tuple[str, Shape]] = MASKED,
     densities: Sequence[tuple[float, float | None]] = DENSITIES, batch: int = 32, turns: int = 30,
 ) -> list[Row]:
-    """Return two Rows per model and density: 10 steps under a mask against the same dense.
+    """Return two Rows per model and density: 10 steps under a mask against 10 dense steps.
 
-    "static": only kept weights get a gradient; "pruned point": all do, as in FedDIP. Each arm
-    has an engine of its own, as what another one left would have to be cleared.
+    "static": only kept weights get a gradient; "pruned point": all weights do, as in FedDIP. Each
+    arm has its own engine; otherwise the state left by the other arm would have to be cleared.
     """
     rows = []
     for name, shape in models:
@@ -198,7 +198,7 @@ def step_of(
 def setting(
     name: str, shape: Shape, batch: int
 ) -> tuple[KernelGradients, eager.Module, Vector, Integers]:
-    """Let torch use one thread, and return (engine, module, x, y) of a model on random samples."""
+    """Set torch to one thread, and return (engine, module, x, y) of a model on random samples."""
     eager.one_thread()
     module = build(name, shape, 10, {}, 0)
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
@@ -229,7 +229,7 @@ def _best_dense(
 
 
 def _share(layout: Layout, backward: Backward) -> float:
-    """The share of the dense multiply-adds of the convolutions' back-prop whose rows are kept."""
+    """Return the share of the convolutions' dense multiply-adds that is in kept rows."""
     pairs = [
         (layer.macs, float(rows.mean()))
         for layer, rows in zip(layout.layers, backward.rows or (), strict=True)
@@ -255,11 +255,11 @@ def _all(functions: Sequence[Once]) -> Once:
 
 
 def times(arms: Sequence[Once], turns: int, most: float = math.inf) -> Reals:
-    """Return float64[turns, arms]: CPU seconds of each; all have run before.
+    """Return float64[turns, arms]: the CPU seconds of each arm, after two runs to warm up.
 
-    In a turn each arm runs some times in a row, as steps do in training: a step that follows
-    another arm finds the caches full of that arm's data. After 3 turns, none is begun that would
-    not fit in `most` seconds.
+    In a turn each arm runs several times in a row, as steps do in training; a step right after
+    another arm would find the caches full of that arm's data. After 3 turns, no turn is begun that
+    would not fit into `most` seconds.
     """
     once = [1] * len(arms)
     taken = [_turn(arms, once) for _ in range(2)]
@@ -269,7 +269,7 @@ def times(arms: Sequence[Once], turns: int, most: float = math.inf) -> Reals:
 
 
 def _turn(arms: Sequence[Once], runs: Sequence[int]) -> list[float]:
-    """Return the CPU seconds of a run of each arm, which runs so many times in a row."""
+    """Return the CPU seconds per run of each arm, which runs runs[i] times in a row."""
     found = []
     for arm, count in zip(arms, runs, strict=True):
         began = process_time()
@@ -280,7 +280,7 @@ def _turn(arms: Sequence[Once], runs: Sequence[int]) -> list[float]:
 
 
 def _row(name: str, arms: Sequence[Once], turns: int, bar: float | None) -> Row:
-    """Compare the first arm with the second."""
+    """Return the Row that compares the first arm with the second."""
     taken = times(arms, turns)
     low, middle, high = np.percentile(taken[:, 1] / taken[:, 0], (10, 50, 90))
     return Row(name, 1e3 * taken[:, 0].min(), middle, low, high, bar)

@@ -1,4 +1,4 @@
-"""Arms of selection, and all arms and promises of the sparse kernels together."""
+"""The arms of selection and of sums, and all arms and Bars of the sparse kernels."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,8 +23,8 @@ def selection(
 ) -> list[Arm]:
     """Return the arms of exact selection, with and without error feedback.
 
-    `torch_feedback(update, residual, count)` does what `feedback` does, in float32[n]
-    arrays, with torch; None leaves the comparison out.
+    `torch_feedback(update, residual, count)` does the same as `feedback` with torch, in float32[n]
+    arrays; None leaves this comparison out.
     """
     rng, count, select = rng_for(0, "bench selection"), round(share * size), kernels.select
     update, residual = rng.standard_normal((2, size), np.float32)
@@ -61,7 +61,7 @@ def sums(size: int = SIZE) -> list[Arm]:
 
 
 def every(size: int = SIZE, torch_feedback: Feedback | None = None) -> list[Arm]:
-    """Return all arms of the sparse kernels: those here and those of the formats."""
+    """Return all arms of the sparse kernels: those of this module and of kernels_formats.py."""
     arms = selection(size, torch_feedback=torch_feedback) + sums(size)
     arms += formats.blocks(size) + formats.sixteen_bits(size)
     for density in DENSITIES:
@@ -71,7 +71,7 @@ def every(size: int = SIZE, torch_feedback: Feedback | None = None) -> list[Arm]
 
 
 def bars(found: Sequence[Row]) -> list[Bar]:
-    """Return the promises about these rows: selection, and every encoder and decoder."""
+    """Return the Bars on these rows: selection, the exact sum, and every encoder and decoder."""
     feedback = next(row for row in found if row.name == "feedback")
     exact = next(row for row in found if row.name == "exact add")
     promised = [

@@ -1,4 +1,4 @@
-"""One run measured from the inside: what `fedmpi run` does, with a clock beside it.
+"""Measure a run from the inside: the same as `fedmpi run`, with a clock.
 
 The result is a dict:
     ranks, engine       how it ran
@@ -6,10 +6,10 @@ The result is a dict:
     cpu_seconds         processor seconds of rank 0 in each round
     bare                seconds of training alone for the same clients (with `bare`), by round
     bare_cpu            processor seconds of the same
-    phases              mean seconds of each phase, on the slowest rank of each round; without the
-                        first round and the last
+    phases              mean seconds of each phase on the slowest rank, over all rounds but the
+                        first and the last
     train               seconds of the phase "train" of each round, on the slowest rank
-    memory              bytes of rank 0 that lie in memory, after each round
+    memory              resident bytes of rank 0 after each round
     first_round_at      seconds since the epoch, at the end of the first round
     accuracy            of the last round's weights on the test samples
     weights_sha256      of the last weights
@@ -45,10 +45,10 @@ from fedmpi.round.synchronous import Synchronous
 
 
 def measure(resolved: Resolved, comm: Comm, start: Start, bare: bool = False) -> Found | None:
-    """Run a Resolved experiment in a folder of its own; return the dict above on rank 0.
+    """Run a Resolved experiment in a temporary folder; return the dict above on rank 0.
 
     Collective over `comm`; other ranks return None. `start.out` is not used. `bare` needs a
-    run of one rank, and raises ConfigError for training that Bare does not do.
+    run of one rank, and raises ConfigError for training that Bare does not support.
     """
     beside = Bare(resolved, comm, start) if bare else None
     clock = Clock(beside)
@@ -67,7 +67,7 @@ def measure(resolved: Resolved, comm: Comm, start: Start, bare: bool = False) ->
 
 
 class Clock:
-    """Notes how long each round took on rank 0; the clock's own time does not count."""
+    """Records the duration of each round on rank 0, without the time that it takes itself."""
 
     def __init__(self, beside: "Bare | None") -> None:
         self._beside = beside
@@ -84,7 +84,7 @@ class Clock:
         self._began, self._cpu_began = perf_counter(), process_time()
 
     def __call__(self, row: RoundRecord, rounds: int) -> None:
-        """Take note of a round that has just ended."""
+        """Record a round that has just ended."""
         self._seconds.append(perf_counter() - self._began)
         self._cpu.append(process_time() - self._cpu_began)
         self._first_round_at = self._first_round_at or time.time()
@@ -99,7 +99,7 @@ class Clock:
         self._start()
 
     def found(self) -> Found:
-        """Return what was noted, by name."""
+        """Return the recorded values by name."""
         phases = np.mean(self._rows[1:-1] or self._rows, axis=0)
         return {
             "seconds": self._seconds,
@@ -114,11 +114,11 @@ class Clock:
 
 
 class Bare:
-    """The training of a round's clients with nothing around it: the floor of a round.
+    """The bare training of a round's clients, without a round loop: the floor of a round.
 
     Samples, batch order, gradients and optimiser step are those of the run. The plan is the same
-    for all clients; there is no message, no sum, no report. How long a kernel takes depends on the
-    weights a little (branches on signs), so these are trained on from round to round too.
+    for all clients; there are no messages, sums or reports. The time of a kernel depends a little
+    on the weights (branches on signs), so the weights are trained from round to round too.
     """
 
     def __init__(self, resolved: Resolved, comm: Comm, start: Start) -> None:
@@ -147,7 +147,7 @@ class Bare:
         return [self._client(round, client) for client in cohort.clients.tolist()]
 
     def average(self, round: int, trained: list[Vector]) -> None:
-        """Let the next round begin with the mean of what `train` returned."""
+        """Set the weights of the next round to the mean of the `trained` weights."""
         shares = self._cohorts.cohort({}, round, 0.0).shares
         self._weights = np.tensordot(shares, trained, 1).astype(np.float32)
 

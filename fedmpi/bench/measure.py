@@ -1,4 +1,4 @@
-"""How times are taken and compared: repeats, spread, ratios, the machine's own floors, bars."""
+"""Measure and compare times: repeats, spread, ratios, the floors of the machine, and bars."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Found: TypeAlias = dict[str, Any]
-"""What a benchmark found, a dict that JSON can hold; the docstring that returns it has its keys."""
+"""The result of a benchmark, a dict for JSON; the function that returns it documents its keys."""
 Say: TypeAlias = Callable[[str], None]
-"""A function that is told in a few words what is being measured."""
-COPY_BYTES = 1 << 28  # far more than any cache holds
+"""A function that is called with a few words on what is being measured."""
+COPY_BYTES = 1 << 28  # far more than the size of any cache
 GEMM_SIDE = 1024
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle, the smallest and the largest of `count` values, and their quartiles."""
+    """The median, smallest and largest of `count` values, and their quartiles."""
 
     median: float
     low: float
@@ -37,15 +37,15 @@ class Spread:
         return cls(median, low, high, (first, third), array.size)
 
     def plain(self) -> Found:
-        """Return the numbers by name, as JSON holds them: NaN becomes None."""
+        """Return the numbers by name as JSON values: NaN becomes None."""
         return dict(plain(asdict(self)))
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise: `value` must be at least (or with at_least = False: at most) `bound`.
+    """A promised limit: `value` must be at least, or with at_least = False at most, `bound`.
 
-    A value of None or NaN was not measured; `met` is None then, and `note` says why.
+    A value of None or NaN was not measured; then `met` is None, and `note` gives the reason.
     """
 
     name: str
@@ -62,20 +62,20 @@ class Bar:
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     def plain(self) -> Found:
-        """Return the bar as JSON holds it."""
+        """Return the bar as a dict for JSON."""
         kind = ">=" if self.at_least else "<="
         shown = {"name": self.name, "value": self.value, "kind": kind, "bound": self.bound}
         return dict(plain(shown | {"met": self.met, "note": self.note}))
 
 
 def judged(bars: Sequence[Bar], quick: bool) -> list[Found]:
-    """Return bars as JSON holds them; after a quick look none of them is met or missed."""
+    """Return bars as dicts for JSON; after a `quick` measurement none is met or missed."""
     too_small = {"met": None, "note": "quick: too little was measured to judge"}
     return [bar.plain() | (too_small if quick else {}) for bar in bars]
 
 
 def plain(tree: Any) -> Any:
-    """Return dicts, lists and numbers as JSON can hold them; NaN and infinity become None."""
+    """Return dicts, lists and numbers as JSON values; NaN and infinity become None."""
     if isinstance(tree, dict):
         return {str(name): plain(value) for name, value in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -86,14 +86,14 @@ def plain(tree: Any) -> Any:
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Return how long one call takes."""
+    """Return the seconds that one call takes."""
     began = perf_counter()
     function()
     return perf_counter() - began
 
 
 def repeat(function: Callable[[], object], repeats: int = 7) -> list[float]:
-    """Return the seconds of a call, `repeats` times, after one call that is not counted."""
+    """Return the seconds of `repeats` calls, after one call that is not counted."""
     function()
     return [seconds(function) for _ in range(repeats)]
 
@@ -101,9 +101,9 @@ def repeat(function: Callable[[], object], repeats: int = 7) -> list[float]:
 def interleaved(
     functions: Mapping[str, Callable[[], object]], repeats: int = 7
 ) -> dict[str, list[float]]:
-    """Return name -> seconds of each call, taking turns, so that all meet the same disturbances.
+    """Return {name: seconds of each call}; calls take turns, so all meet the same disturbances.
 
-    `functions` is a dict of callables; each is called once before, not counted.
+    `functions` is a dict of callables; the first call of each is not counted.
     """
     for function in functions.values():
         function()
@@ -115,12 +115,12 @@ def interleaved(
 
 
 def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Return ones[i] / others[i], of values that were taken in pairs."""
+    """Return ones[i] / others[i], for values measured in pairs."""
     return [one / other for one, other in zip(ones, others, strict=True)]
 
 
 def copy_bandwidth(size: int = COPY_BYTES) -> float:
-    """Return the bytes per second of a copy, read and written bytes both counted."""
+    """Return the bytes per second of a copy, counting bytes read and bytes written."""
     source = np.ones(size // 8)
     target = np.empty_like(source)
     return 2 * source.nbytes / min(repeat(lambda: np.copyto(target, source), 5))

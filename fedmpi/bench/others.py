@@ -1,4 +1,4 @@
-"""The programs that `bench round` compares with: how each is started on the same clients."""
+"""The other programs of `bench round`, and the words that start each on the same clients."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -8,7 +8,7 @@ from fedmpi.bench.processes import Launch, Word
 
 SCRIPTS = Path(fedmpi.__file__).resolve().parents[1] / "tests" / "bench" / "peers"
 Peer: TypeAlias = tuple[str, int, list[Word] | str]
-"""(name, ranks, words that start it, or a text that says why it cannot be started)"""
+"""(name, ranks, the words that start it, or a text with the reason why it cannot be started)."""
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
 
 
@@ -16,11 +16,10 @@ def others(
     launch: Launch, ranks: int, pfl: str | None = None, flower: str | None = None,
     scripts: Path = SCRIPTS,
 ) -> list[Peer]:
-    """Return a list of (name, ranks, words that start it, to be followed by FOLDER and OUT).
+    """Return a list of Peers; the words that start them must be followed by FOLDER and OUT.
 
-    Each is started with `ranks` processes, and those that can be on one as well. Instead of
-    the words a str says why it cannot be started. `pfl` and `flower` name the interpreters
-    of their environments.
+    Programs are started with `ranks` processes, and some also with one. `pfl` and `flower` name the
+    interpreters of their environments.
     """
     port: list[Word] = [launch.python, scripts / "port.py"]
     found: list[Peer] = [("plain torch loop", 1, [launch.python, scripts / "loop.py"])]
@@ -40,7 +39,7 @@ def _missing(option: str) -> str:
 
 
 def _fault(launch: Launch, ranks: int, scripts: Path) -> str:
-    """Say why nothing can be started; "" if it can."""
+    """Return the reason why a program cannot be started, "" if it can."""
     if not scripts.is_dir():
         return f"its script is not here: {scripts}"
     return "" if launch.can(ranks) else f"{ranks} ranks need mpiexec"

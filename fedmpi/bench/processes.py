@@ -1,4 +1,4 @@
-"""Start one arm of a benchmark as a process of its own, on some ranks, and read its JSON."""
+"""Start an arm of a benchmark as a separate process, on some ranks, and read its JSON."""
 
 import json
 import subprocess
@@ -15,33 +15,33 @@ from fedmpi.errors import FedmpiError
 
 Word: TypeAlias = str | int | Path
 Words: TypeAlias = Iterable[Word]
-"""A command line, or a part of it."""
+"""A command line, or part of a command line."""
 TIMEOUT = 600.0  # seconds that an arm may take
 ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMBA")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How arms are started here.
+    """The settings with which arms are started.
 
     Attributes
     ----------
     python : str
         The interpreter of fedmpi.
     mpiexec : tuple of str
-        Words that start ranks, to be followed by their number; empty if there are none.
+        Words that start ranks, to be followed by their number; empty without mpiexec.
     environ : mapping
         The environment of the command line.
     cores : int
         Processors that this process may use.
     most : int
-        Ranks that an arm may get.
+        The most ranks that an arm may have.
     nodes : EmulatedNodes, optional
-        Where ranks are started, one on each; without it all are on this node.
+        Nodes with one rank each; without it all ranks are on this node.
     switches : tuple of str
-        Those of the interpreter: -P keeps the folder where bench is started off its path.
+        Switches of the interpreter: -P keeps the folder where bench is started off sys.path.
     program : tuple of str
-        Words behind the interpreter that start fedmpi.
+        Words after the interpreter that start fedmpi.
     """
 
     python: str
@@ -54,18 +54,18 @@ class Launch:
     program: tuple[str, ...] = ("-m", "fedmpi")
 
     def can(self, ranks: int) -> bool:
-        """Say whether that many ranks can be started."""
+        """Return whether `ranks` ranks can be started."""
         return ranks == 1 or (bool(self.mpiexec) and ranks <= self.most)
 
     def fedmpi(self, words: Words, ranks: int = 1) -> Found:
-        """Run `fedmpi WORDS --json FILE`; return what it wrote and `launched_at`."""
+        """Run `fedmpi WORDS --json FILE`; return the dict in FILE, with "launched_at"."""
         return self.run([self.python, *self.switches, *self.program, *words, "--json"], ranks)
 
     def run(self, words: Words, ranks: int = 1) -> Found:
-        """Run `words` and the name of a file for the answer, on some ranks; return it as a dict.
+        """Run `words` with the name of a JSON file for the answer, and return the answer's dict.
 
-        "launched_at", seconds since the epoch, is added. Raises FedmpiError with the end of
-        what it wrote if it fails.
+        "launched_at", in seconds since the epoch, is added. Raises FedmpiError with the end of the
+        output if the command fails.
         """
         with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
             out = Path(folder, "out.json")
@@ -80,7 +80,7 @@ class Launch:
         return dict(found) | {"launched_at": launched_at}
 
     def finish(self, words: Words, ranks: int = 1) -> str:
-        """Run `words` to their end on some ranks; return the last lines, or raise FedmpiError."""
+        """Run `words` on some ranks until they end; return the last lines, or raise FedmpiError."""
         command = list(map(str, words))
         environ = dict(self.environ) | {f"{name}_NUM_THREADS": "1" for name in ONE_THREAD}
         if ranks > 1 and self.nodes is not None:

@@ -1,11 +1,11 @@
-"""One client as a process of its own: it receives a model by TCP, trains, and sends its answer.
+"""A client as a separate process: it receives a model by TCP, trains, and sends its answer.
 
     python -m fedmpi.bench.real_client CLIENT HOST PORT
 
-Commands come in as lines of JSON, and times go out as lines of JSON, apart from the messages:
-{"config": PATH} puts an experiment together; {"round": R, "latency_s": L} takes part in a round,
-up to the answer's encoding; an empty line sends the answer. {"reference": PATH} puts another
-together, and {"work": true} takes part in its first round without a message.
+Separately from the messages, it reads commands and writes times as lines of JSON:
+{"config": PATH} assembles an experiment; {"round": R, "latency_s": L} takes part in a round,
+up to the encoding of the answer; an empty line sends the answer. {"reference": PATH} assembles
+another experiment, and {"work": true} takes part in its first round without a message.
 """
 
 import json
@@ -26,7 +26,7 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.layout import Support
 from fedmpi.round.visit import visits
 
-LENGTH = 8  # bytes before each message: how many follow
+LENGTH = 8  # bytes before each message that hold its length
 
 
 def send(connection: socket.socket, message: Bytes, latency_s: float) -> None:
@@ -52,7 +52,7 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 
 
 class Client:
-    """A client's own experiment, with what it keeps between rounds."""
+    """A client's own experiment, with its memory between rounds."""
 
     def __init__(self, config: str, number: int) -> None:
         self._experiment = assemble(resolve.read(config), Serial(), Path())
@@ -87,7 +87,7 @@ class Client:
 
 
 def serve(number: int, connection: socket.socket, commands: BinaryIO, times: BinaryIO) -> None:
-    """Carry out commands until there are no more."""
+    """Execute commands until there are no more."""
     for line in iter(commands.readline, b""):
         asked = json.loads(line)
         if "config" in asked:
@@ -105,7 +105,7 @@ def serve(number: int, connection: socket.socket, commands: BinaryIO, times: Bin
 
 
 def _timed(times: BinaryIO, client: Client, message: Bytes, round: int) -> memoryview:
-    """Return a client's answer, and tell when it began and what it took."""
+    """Return a client's answer, and write its start time and CPU time."""
     began = time.process_time()
     _tell(times, {"received": time.monotonic(), "used": began})
     answer = client.answer(message, round)
@@ -120,7 +120,7 @@ def _tell(times: BinaryIO, found: dict[str, float]) -> None:
 
 if __name__ == "__main__":
     number, host, port = sys.argv[1:]
-    # Our server may die while it has stopped us: then nobody else would end us.
+    # The server may die while it has stopped this process; then no other would end it.
     with dying_with_parent(), socket.create_connection((host, int(port))) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         serve(int(number), connection, sys.stdin.buffer, sys.stdout.buffer)

@@ -1,9 +1,9 @@
-"""Rounds of real clients beside their virtual times.
+"""Compare rounds of real clients with their virtual times.
 
 Each client is a process (real_client.py) that gets a share of a core, by SIGSTOP and SIGCONT, and
-a link of known rates (shaped_links.py); the sender of a message waits for its latency. A client
-receives, trains and sends what a client of the simulated round does, from the same weights, and
-all clients of a round begin at once.
+a link of known rates (shaped_links.py); the sender of a message waits for its latency. A real
+client receives, trains and sends the same as its counterpart in the simulated round, from the same
+weights, and all clients of a round begin at once.
 """
 
 import json
@@ -29,7 +29,7 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 
-PERIOD = 0.002  # seconds between two looks at what a client has used
+PERIOD = 0.002  # seconds between two looks at the CPU time of a client
 CPU_CLOCK = 2  # of a process, among the clocks of Linux
 # Share of a core, Mbit/s up and down, seconds of latency.
 DEVICES = ((0.12, 4.0, 16.0, 0.02), (0.08, 2.0, 8.0, 0.05), (0.10, 8.0, 20.0, 0.03),
@@ -73,7 +73,7 @@ latency_s = {latency}
 def experiment(method: str, clients: int, rounds: int, steps: int, rate: float) -> str:
     """Return the TOML of an experiment whose devices are the first of DEVICES.
 
-    `rate` is what a whole core does, in 10^9 FLOPs a second.
+    `rate` is the speed of a whole core in 10^9 FLOPs a second.
     """
     head = EXPERIMENT.format(rounds=rounds, clients=clients, steps=steps, method=METHODS[method])
     tiers = [
@@ -96,7 +96,7 @@ class RealClient:
                 list(map(str, words)), bufsize=0, env=dict(launch.environ) | threads,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
-            # As they were asked for as pipes.
+            # Not None, since they were opened as pipes.
             self._commands = cast("IO[bytes]", self._process.stdin)
             self._times = cast("IO[bytes]", self._process.stdout)
             server.settimeout(120)
@@ -110,12 +110,12 @@ class RealClient:
         self._connection.close()
 
     def begin(self, config: Path, what: str = "config") -> None:
-        """Let the client put an experiment together, or with "reference" that of `rate`."""
+        """Let the client assemble an experiment, or with "reference" the experiment of `rate`."""
         self._say(json.dumps({what: str(config)}))
         self._reply()
 
     def rate(self, flops: float, share: float) -> float:
-        """Return the 10^9 FLOPs of the reference, `flops` in all, that a second of a core does."""
+        """Return the 10^9 FLOPs a second of a core in the reference, which takes `flops` in all."""
         self._say(json.dumps({"work": True}))
         reply = self._reply()
         return flops / self._held(share, reply["received"], reply["used"]) / 1e9
@@ -137,22 +137,22 @@ class RealClient:
         return parts | {"total": end - began, "cpu": cpu, "bytes": len(answer)}
 
     def _held(self, share: float, began: float, used: float) -> float:
-        """Give the process its share of a core until it is done; return its seconds of it.
+        """Hold the process to its share of a core until it is done; return its CPU seconds.
 
-        It `began` at that time, and had `used` so many seconds of a core before.
+        It `began` at this time, and had `used` this many CPU seconds before.
         """
         pid = self._process.pid
         while not select.select([self._times], [], [], PERIOD)[0]:
             ahead = self._used() - used > share * (time.monotonic() - began)
             os.kill(pid, signal.SIGSTOP if ahead else signal.SIGCONT)
-        os.kill(pid, signal.SIGCONT)  # it may have been stopped when it had just said so
+        os.kill(pid, signal.SIGCONT)  # it may have been stopped just after its reply
         cpu = self._reply()["cpu"]
-        # The device would come to the end of its last share only now.
+        # Wait until the simulated device would also be done.
         time.sleep(max(0.0, (self._used() - used) / share - (time.monotonic() - began)))
         return float(cpu)
 
     def _used(self) -> float:
-        """Return the seconds of a processor that the process has had."""
+        """Return the CPU seconds that the process has used."""
         return time.clock_gettime(~self._process.pid << 3 | CPU_CLOCK)
 
     def _say(self, text: str) -> None:
@@ -168,12 +168,12 @@ class RealClient:
 def rounds_of(
     clients: list[RealClient], text: str, rate: float, folder: Path, flops: float = 0.0
 ) -> list[list[dict[str, Any]]]:
-    """Play the `experiment` in `text`, simulated and real; return a dict for each round and client.
+    """Run the `experiment` in `text`, simulated and real; return a dict for each round and client.
 
-    Real seconds are "down", "compute", "up", "total", "cpu"; virtual ones "virtual_down" and so
-    on; "flops" are those that the clock counts. All clients take part in every round. `rate` is
-    what a core does, in 10^9 FLOPs a second; with `flops`, those of the clients' reference, each
-    client does that work before each round, and its share follows from how fast that was.
+    Real seconds are "down", "compute", "up", "total", "cpu"; virtual seconds are "virtual_down" and
+    so on; "flops" are the FLOPs of the cost model. All clients take part in every round. `rate` is
+    the speed of a core in 10^9 FLOPs a second. With `flops`, the FLOPs of the reference, each
+    client runs the reference before each round, and its speed there determines its share.
     """
     config = folder / "experiment.toml"
     config.write_text(text)
@@ -202,7 +202,7 @@ def rounds_of(
 
 
 def beside(real: dict[str, Any], row: Any) -> dict[str, Any]:
-    """Return a client's real seconds with the virtual ones of its CLIENT row."""
+    """Return a client's real seconds with the virtual seconds of its CLIENT row."""
     if real["bytes"] != row["bytes_up"]:
         raise FedmpiError(f"bench world: client {row['client']} sent {real['bytes']} bytes, and "
                           f"{row['bytes_up']} in the simulation")

@@ -1,9 +1,9 @@
 """Whole runs of sparse methods: the reduction phase under MPI's dense Allreduce and under auto.
 
-Each run is `fedmpi run` under mpiexec on processes of its own; the two algorithms take turns. A
-round counts as long as its slowest rank. The first two rounds make windows and load kernels, so
-they do not count. Sums do not begin before a rank's last client (overlap = "off"), so the
-reduction is all that there is to wait for.
+Each run is `fedmpi run` under mpiexec in separate processes; the two algorithms take turns. A
+round takes as long as its slowest rank. The first two rounds create windows and load kernels, so
+they do not count. Sums do not begin before a rank's last client (overlap = "off"), so ranks wait
+for the reduction alone.
 """
 
 from dataclasses import asdict, dataclass
@@ -54,7 +54,7 @@ FIRST = 2  # rounds that do not count
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """The extent of a measurement."""
 
     model: str = "vgg11"
     rounds: int = 12
@@ -69,7 +69,7 @@ QUICK = Size(model="mlp", rounds=4, passes=1, methods=("topk 1 %", "FedAvg"))
 class Row:
     """One method: milliseconds of the reduction in the median round, and their ratio.
 
-    `low` and `high` are the smallest and the largest ratio of two runs that followed each other.
+    `low` and `high` are the smallest and the largest ratio of two consecutive runs.
     """
 
     method: str
@@ -83,9 +83,9 @@ class Row:
 
 
 def run(launch: Launch, ranks: int, size: Size, say: Say = lambda text: None) -> Found:
-    """Measure the methods on some ranks; return {"rows": [Row], "bars": [Bar]} as JSON holds them.
+    """Measure the methods on some ranks; return {"rows": [Row], "bars": [Bar]} as JSON values.
 
-    `launch` is a Launch, `size` a Size; `say` is told in a few words what is being measured.
+    `launch` is a Launch, `size` a Size; `say` is called with a few words on what is being measured.
     """
     rows = []
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
@@ -116,7 +116,7 @@ def _row(launch: Launch, folder: Path, ranks: int, size: Size, method: str) -> R
 
 
 def _reductions(launch: Launch, folder: Path, ranks: int, text: str) -> tuple[Reals, float]:
-    """Make one run; return its float64[rounds] seconds of reduction, and its median union."""
+    """Run once; return the seconds of reduction float64[rounds], and the median union."""
     config, out = folder / "run.toml", folder / "run.h5"
     config.write_text(text)
     words: list[Word] = ["run", config, "-o", out, "--overwrite", "--quiet"]

@@ -1,10 +1,11 @@
-"""Messages between ranks, replayed on a modelled network.
+"""Replay messages between ranks on a modelled network.
 
-LogGPS (Ino, Fujimoto, Hagihara, PPoPP 2001; LogGP with a handshake before long messages):
-a message of b bytes is at its target after o + L + b G, plus S if it is long, and keeps that
-busy for o. Its sender waits until its bytes have left, as our reductions do. The ranks of a
-node share one card, which is busy for b G. A replay takes rounds of messages; every rank's clock
-only moves by what it computes, sends and receives, so fast ranks run ahead.
+The model is LogGPS (Ino, Fujimoto, Hagihara, PPoPP 2001; LogGP with a handshake before long
+messages): a message of b bytes reaches its target after o + L + b G, plus S if it is long, and
+keeps the target busy for o. The sender waits until its bytes have left, as in fedmpi's reductions.
+The ranks of a node share a network card, which is busy for b G. A replay takes rounds of messages.
+Each rank's clock advances only by what the rank computes, sends and receives, so fast ranks run
+ahead.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,27 +15,27 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray, Integers, Reals
 
-LONG = 1 << 16  # bytes of a message that travel at once, FIRST of fedmpi/comm/reduce/link.py
+LONG = 1 << 16  # bytes of a message sent at once, FIRST of fedmpi/comm/reduce/link.py
 
 
 @dataclass(frozen=True)
 class ModelledNetwork:
-    """LogGP parameters, and what a rank takes to list and to add."""
+    """LogGP parameters, and the times that a rank takes to list and to add."""
 
     latency: float  # L, seconds
-    overhead: float  # o, seconds of either side per message
+    overhead: float  # o, seconds of each side per message
     per_byte: float  # G, seconds
-    handshake: float = 0.0  # S, seconds more for a message of more than LONG bytes
+    handshake: float = 0.0  # S, further seconds for a message of more than LONG bytes
     work: float = 2.5e-10  # seconds to list and add one byte of a list
     combine: float = 0.0  # seconds to add one byte of a vector, in built-in sums
     per_node: int = 1  # ranks that share a network card
 
     def wire(self, size: Reals) -> Reals:
-        """Return the seconds from the first byte of a message to its last, float64[m]."""
+        """Return the seconds from the first byte of messages to the last, float64[m]."""
         return size * self.per_byte + self.handshake * (size > LONG)
 
 
-# One round trip is the handshake. Vectors are added at 8 GB/s.
+# The handshake is one round trip. Vectors are added at 8 GB/s.
 NETWORKS = {
     "10 Gbit/s Ethernet": ModelledNetwork(1.5e-5, 2.5e-6, 8e-10, 3.5e-5, combine=1.25e-10),
     "100 Gbit/s InfiniBand": ModelledNetwork(1e-6, 5e-7, 8e-11, 3e-6, combine=1.25e-10),
@@ -43,12 +44,12 @@ NETWORKS = {
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """Messages that pass at one time; a rank sends at most one of them.
+    """Messages that are sent at the same time; a rank sends at most one of them.
 
-    source, target : int64[m]; a target of -1 is nobody
+    source, target : int64[m]; a target of -1 stands for no message
     bytes : float64[m]
     work : float64[m] or float, seconds that the source computes before it sends
-    adding : float64[m] or float, seconds that the target computes on what it gets
+    adding : float64[m] or float, seconds that the target computes on the message
     """
 
     source: Integers
@@ -59,20 +60,20 @@ class Round:
 
 
 def lists(source: Integers, target: Integers, size: Reals, network: ModelledNetwork) -> Round:
-    """Return the Round of lists, which are made before they are sent and added after."""
+    """Return the Round of lists, which are made before they are sent and added afterwards."""
     half = network.work / 2 * size
     return Round(source, target, size, half, half)
 
 
 def replay(rounds: Iterable[Round], ranks: int, network: ModelledNetwork) -> Reals:
-    """Return float64[ranks]: when each rank is done with the rounds, in seconds."""
+    """Return float64[ranks]: the time in seconds at which each rank is done with the rounds."""
     return replays(rounds, ranks, [network])[0]
 
 
 def replays(
     rounds: Iterable[Round], ranks: int, networks: Sequence[ModelledNetwork]
 ) -> list[Reals]:
-    """Return what `replay` does for each of several networks; the rounds are made once."""
+    """Return the result of `replay` for each of several networks; the rounds are made once."""
     clocks = [np.zeros(ranks) for _ in networks]
     cards = [np.zeros(-(-ranks // network.per_node)) for network in networks]
     for messages in rounds:
@@ -82,7 +83,7 @@ def replays(
 
 
 def _pass(messages: Round, network: ModelledNetwork, clock: Reals, card: Reals) -> None:
-    """Let the messages of a Round pass: move the clocks of ranks and of cards, in place."""
+    """Replay the messages of a Round: advance the clocks of ranks and network cards, in place."""
     source, target, size = messages.source, messages.target, messages.bytes
     clock[source] += messages.work
     leave = clock[source]
@@ -102,8 +103,8 @@ def _pass(messages: Round, network: ModelledNetwork, clock: Reals, card: Reals) 
 def logged(rows: AnyArray, ranks: int, combine: float = 0.0) -> Iterator[Round]:
     """Yield the Rounds of the logs of all ranks, rows of `fedmpi.comm.reduce.log.COLUMNS`.
 
-    Work is that which was measured. Collectives are taken for the best algorithm known, with
-    `combine` seconds per byte that is added.
+    Work is the measured work. Collectives are assumed to use the best algorithm known, with
+    `combine` seconds per byte added.
     """
     for step in np.unique(rows["step"]):
         for kind in ("pair", "allreduce", "allgather", "done"):
@@ -120,11 +121,11 @@ def logged(rows: AnyArray, ranks: int, combine: float = 0.0) -> Iterator[Round]:
 
 
 def gather(sizes: Reals, work: float = 0.0) -> Iterator[Round]:
-    """Yield the rounds in which all get the blocks of all, `sizes` bytes float64[P].
+    """Yield the rounds of an allgather of blocks of `sizes` bytes, float64[P].
 
-    Short blocks: ceil(log2 P) rounds; in each a rank has the blocks of a run of ranks and
-    gets as many again (Bruck et al. 1997). Long ones go straight from each to each. `work`
-    seconds per byte are spent on what is got.
+    Short blocks take ceil(log2 P) rounds; in each, a rank has the blocks of consecutive ranks and
+    receives as many again (Bruck et al. 1997). Long blocks go directly from each rank to each. A
+    rank spends `work` seconds per byte received.
     """
     ranks, have = sizes.size, 1
     me = np.arange(ranks)
@@ -145,9 +146,9 @@ def gather(sizes: Reals, work: float = 0.0) -> Iterator[Round]:
 def dense(ranks: int, size: float, combine: float = 0.0) -> Iterator[Round]:
     """Yield the rounds of a dense Allreduce of `size` bytes (Rabenseifner 2004).
 
-    Halving and doubling among the largest power of two of the ranks; the others hand
-    their vector to a neighbour first and get the sum last. `combine` seconds per byte are
-    spent where vectors are added.
+    Halving and doubling run among the largest power of two of the ranks. The other ranks first send
+    their vector to a neighbour, and receive the sum at the end. Adding vectors takes `combine`
+    seconds per byte.
     """
     power = 1 << (ranks.bit_length() - 1)
     extra = np.arange(power, ranks)
@@ -168,8 +169,8 @@ def dense(ranks: int, size: float, combine: float = 0.0) -> Iterator[Round]:
 def trace(rounds: Iterable[Round], ranks: int, speed: float = 1e9) -> list[list[str]]:
     """Return, for each rank, the lines of a SimGrid time-independent trace of the rounds.
 
-    `speed` is that of SimGrid's hosts in flop/s: work is written as flops. Replay with
-    `smpirun -replay`, to check our own replay from outside.
+    `speed` is the speed of SimGrid's hosts in flop/s: work is written as flops. The trace can be
+    replayed with `smpirun -replay`, as an independent check of `replay`.
     """
     lines = [[f"{rank} init"] for rank in range(ranks)]
     for tag, messages in enumerate(rounds):

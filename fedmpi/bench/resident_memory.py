@@ -1,4 +1,4 @@
-"""What a rank keeps in memory: flat over the rounds, and whatever the size of the cohort."""
+"""Check that a rank's memory grows neither with the rounds nor with the size of the cohort."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +11,16 @@ from fedmpi.bench.processes import Launch
 if TYPE_CHECKING:
     from fedmpi.bench.round_loop import Size
 
-# Rounds of one step on small images: hundreds of them fit into seconds.
+# Rounds of one step on small images, so that hundreds take only seconds.
 TINY = ("data.name=patterns", "data.side=8", "clients.local_steps=1", "clients.batch_size=4")
 MEGA = 1e6
 
 
 def measure(launch: Launch, folder: Path, size: "Size") -> Found:
-    """Return bytes of rank 0 in memory, for JSON.
+    """Return the resident bytes of rank 0, as a dict for JSON.
 
-    "ranks" of the runs, "rounds" after each of many rounds, and "cohorts" at the end of a run, by
-    the number of clients in a round.
+    It holds "ranks", their number in the runs; "rounds", the bytes after each of many rounds; and
+    "cohorts", the bytes at the end of a run by the number of clients in a round.
     """
     ranks = size.ranks[-1] if launch.can(size.ranks[-1]) else 1
     rounds = _run(launch, folder, ranks, 2 * max(size.cohorts), size.cohorts[0], size.tiny_rounds)
@@ -44,7 +44,7 @@ def _run(
 
 
 def bars(held: Found) -> list[Bar]:
-    """Return the promises about memory."""
+    """Return the Bars on memory."""
     rounds = np.array(held["rounds"], np.float64)
     tenth = max(1, len(rounds) // 10)
     # The first tenth fills buffers, and the last round evaluates.

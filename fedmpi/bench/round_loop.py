@@ -1,8 +1,8 @@
-"""How many clients a second: fedmpi, its own bare training loop, and others on the same clients.
+"""Clients per second of fedmpi, its bare training loop, and other programs on the same clients.
 
 LeNet-5, Fashion-MNIST, 100 clients, 20 a round, one epoch, batch 32, SGD with lr 0.05. Arms are
-processes of their own that take turns; a round counts from its end to that of the one before.
-The first round is start-up and the last one evaluates, so neither counts.
+separate processes that take turns; a round lasts from the end of the round before to its own end.
+The first round is start-up and the last round evaluates, so neither counts.
 
 The result is a dict for JSON:
     setting     the TOML that all arms follow, and the data they train on
@@ -10,7 +10,7 @@ The result is a dict for JSON:
     arms        for each: name, ranks, clients_per_second and seconds (of a round) as
                 {median, low, high, quartiles, count}, startup (seconds to the end of the first
                 round), accuracy, note; fedmpi's own also engine, phases, weights_sha256
-    overhead    over_bare: {median, ...} of round / bare training - 1, paired by round
+    overhead    over_bare: {median, ...} of (round / bare training - 1), paired by round
     startup     seconds to the end of the first training step, {median, ...}
     memory      bytes of rank 0: over rounds, and by size of the cohort; None if left out
     bars        name, value, kind, bound, met, note
@@ -57,12 +57,12 @@ lr = 0.05
 FASHION, PATTERNS = 'name = "fashion-mnist"', 'name = "patterns"\nimages = {images}'
 SKELETON = ("algorithm.name=fedskel", "algorithm.ratio=0.25")
 LEFT_OUT = "left out: its turn came after --minutes"
-PARITY = 0.04  # accuracies after few rounds may differ by that: cohorts and orders differ
+PARITY = 0.04  # allowed difference of accuracy after few rounds: cohorts and orders differ
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: a whole benchmark, or a quick look whether it runs."""
+    """The extent of a measurement: the whole benchmark, or a quick check that it runs."""
 
     rounds: int = 8
     skeleton_rounds: int = 41  # until most clients have a skeleton
@@ -84,17 +84,17 @@ QUICK = Size(
 
 
 def size_for(ranks: int, quick: bool = False) -> Size:
-    """Return how much is measured with up to so many ranks: on 1, on 2 and on all of them."""
+    """Return the Size of a measurement on 1, 2 and `ranks` ranks."""
     counts = tuple(sorted({1, min(2, ranks), ranks}))
     return replace(QUICK if quick else Size(), ranks=counts)
 
 
 @dataclass
 class Arm:
-    """One thing that is measured: the words that start it, and what came of it so far.
+    """A program that is measured: the words that start it, and its results so far.
 
-    `counts` are the first round that counts and the first that does not, as in a slice;
-    `seconds` are of those that do, `bare` of bare training; `found` is what the first pass gave.
+    `counts` are the bounds of the rounds that count, as in a slice; `seconds` are the times of
+    these rounds, `bare` those of bare training; `found` is the result of the first pass.
     """
 
     name: str
@@ -120,14 +120,14 @@ def run(
     ----------
     launch : Launch
     root, cache : Path or None
-        Folders of the data sets and of the notes on verified files.
+        Folders of the data sets and of the records of verified files.
     size : Size
     others : list
         The programs to compare with, as from `fedmpi.bench.others`.
     say : callable
-        Told in a few words what is being measured.
+        Called with a few words on what is being measured.
     minutes : float
-        After so many nothing more is begun; an arm that was left out says so.
+        After this time no measurement begins; an arm that was left out says so.
     """
     described, end = environment.described(launch), monotonic() + 60 * minutes
     with TemporaryDirectory(prefix="fedmpi-bench-") as name:
@@ -160,7 +160,7 @@ def run(
 
 
 def _setting(folder: Path, size: Size, root: Path | None, cache: Path | None) -> tuple[str, str]:
-    """Write the experiment and the files of the others; return its TOML and what the data are."""
+    """Write the experiment and the files for other programs; return its TOML and its data."""
     def resolved(data: str) -> tuple[str, Resolved]:
         text = SETTING.format(
             rounds=size.rounds, clients=size.clients, per_round=size.per_round, data=data
@@ -181,7 +181,7 @@ def _setting(folder: Path, size: Size, root: Path | None, cache: Path | None) ->
 
 
 def _arms(launch: Launch, folder: Path, size: Size, others: Sequence[Peer]) -> list[Arm]:
-    """Return the Arms, those that cannot run with a note that says why."""
+    """Return the Arms; an arm that cannot run has a note with the reason."""
     def own(name: str, ranks: int, *overrides: str) -> Arm:
         sets = [f"--set={one}" for one in overrides]
         return Arm(name, ["bench", "run", folder / "bench.toml", *sets], ranks)
@@ -204,7 +204,7 @@ def _arms(launch: Launch, folder: Path, size: Size, others: Sequence[Peer]) -> l
 
 
 def _measure(launch: Launch, arm: Arm) -> None:
-    """Run an arm once and keep what it found; a failure of another program becomes a note."""
+    """Run an arm once and store its results; a failure of another program becomes a note."""
     try:
         if arm.own:
             found = launch.fedmpi(arm.words, arm.ranks)
@@ -223,7 +223,7 @@ def _measure(launch: Launch, arm: Arm) -> None:
 def _startup(launch: Launch, folder: Path, size: Size) -> Spread:
     """Return the Spread of seconds from the launcher to the end of the first training step.
 
-    One step on each rank; reading the data, loading kernels, and the sums are in it.
+    Each rank takes one step; the time includes reading the data, loading kernels, and the sums.
     """
     ranks = size.ranks[-1]
     if not launch.can(ranks):
@@ -235,13 +235,13 @@ def _startup(launch: Launch, folder: Path, size: Size) -> Spread:
 
 
 def _over_bare(arms: list[Arm]) -> Spread:
-    """Return the Spread of what the round loop adds to bare training, as a share of it."""
+    """Return the Spread of the round loop's overhead over bare training, as a share of it."""
     found = [one for arm in arms if arm.bare for one in ratios(arm.seconds, arm.bare)]
     return Spread.of(np.array(found) - 1)
 
 
 def _row(arm: Arm, size: Size) -> Found:
-    """Return what an arm came to, as plain values."""
+    """Return the results of an arm as plain values."""
     row = {"name": arm.name, "ranks": arm.ranks, "note": arm.note}
     if not arm.seconds:
         return row
@@ -258,7 +258,7 @@ def _row(arm: Arm, size: Size) -> Found:
 def _bars(
     arms: list[Arm], size: Size, over_bare: Spread, startup: Spread, held: Found | None
 ) -> list[Bar]:
-    """Return the promises of the round loop."""
+    """Return the Bars of the round loop."""
     most = size.ranks[-1]
     rates = {
         (arm.name, arm.ranks): size.per_round / float(np.median(arm.seconds))
@@ -295,6 +295,6 @@ def _parity(arms: list[Arm]) -> float | None:
 
 
 def _kinds(arms: list[Arm]) -> int | None:
-    """Return how many final weights fedmpi's own arm had on different ranks; None if none ran."""
+    """Return how many different final weights fedmpi had over the rank counts; None without any."""
     own = [arm.found["weights_sha256"] for arm in arms if arm.name == "fedmpi" and arm.found]
     return len(set(own)) or None

@@ -1,7 +1,7 @@
-"""What the sums would take on thousands of ranks: their messages, replayed on a modelled network.
+"""Predict the sums on thousands of ranks by replaying their messages on a modelled network.
 
-The messages are those of sum_messages.py. How near a replay of sums comes is measured by check.py,
-and how near whole rounds come by emulated_rounds.py.
+The messages come from sum_messages.py. check.py measures the error of a replayed sum, and
+emulated_rounds.py the error of predicted whole rounds.
 """
 
 import os
@@ -43,8 +43,8 @@ def of_method(
 ) -> list[Found]:
     """Return rows for JSON: predicted seconds of the sums of one round of a real method.
 
-    `watched` is from contributions.py. Every rank has one client, drawn from those that were
-    watched; each sum is made by the algorithm that is fastest for it.
+    `watched` is from contributions.py. Every rank has one client, drawn from the recorded clients;
+    each sum is made by the algorithm that is fastest for it.
     """
     sums = watched.sums
     rows: list[Found] = []
@@ -73,10 +73,10 @@ def of_method(
 def run(launch: Launch, quick: bool, say: Say) -> Found:
     """Measure and predict everything; starts its own ranks by `launch` (processes.py).
 
-    Returns a dict for JSON: "checks" (what check.py finds on 2, 3 and 4 ranks), "rows" (see
+    Returns a dict for JSON: "checks" (the results of check.py on 2, 3 and 4 ranks), "rows" (see
     `independent`), "methods" (see `of_method`), "rounds" (see whole_rounds.scaling), "published"
     (the same for PUBLISHED ranks), "emulated" (see emulated_rounds.run), "machine" and "bars".
-    `say` gets a text at each step.
+    `say` is called with a text at each step.
     """
     machine = environment.described(launch)
     checks: list[Found] = []
@@ -110,7 +110,7 @@ def run(launch: Launch, quick: bool, say: Say) -> Found:
 def _of_all_methods(
     quick: bool, ranks: Sequence[int], say: Say
 ) -> tuple[list[Found], list[Found]]:
-    """Return the rows of `of_method` for all methods, and those for PUBLISHED ranks."""
+    """Return the rows of `of_method` for all methods, on `ranks` and on PUBLISHED ranks."""
     methods: list[Found] = []
     published: list[Found] = []
     for name in contributions.METHODS:
@@ -122,7 +122,7 @@ def _of_all_methods(
 
 
 def against_simgrid(ranks: Sequence[int]) -> list[Bar]:
-    """Return a Bar for each algorithm and number of ranks: our seconds over SimGrid's, or its."""
+    """Return a Bar per algorithm and number of ranks: seconds over SimGrid's, or the inverse."""
     network = simgrid.bare(NETWORKS["10 Gbit/s Ethernet"])
     bars: list[Bar] = []
     for count in ranks:

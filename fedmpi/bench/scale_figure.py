@@ -1,4 +1,4 @@
-"""The picture of `fedmpi bench scale`: predicted sums of a round, and efficiency, over ranks."""
+"""The figure of `fedmpi bench scale`: predicted sums of a round, and efficiency, over ranks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,9 @@ SHOWN = "FedSkel", "FedDIP"  # the sparsest sums and the densest
 
 
 def draw(found: Found, path: str) -> None:
-    """Draw what scale.run found: a column of panels for each network.
+    """Draw the results of scale.run, with a column of panels for each network.
 
-    From above: sums of real methods, algorithms, and the efficiency of whole rounds.
+    From top to bottom: sums of real methods, algorithms, and the efficiency of whole rounds.
 
     Raises ResultError without matplotlib (extra [analysis]), ConfigError if the name does not
     end in .png, .svg or .pdf.
@@ -47,14 +47,14 @@ def draw(found: Found, path: str) -> None:
 
 
 def efficiency(row: Found) -> Found:
-    """Return a row of whole rounds under the name that its line has."""
+    """Return a row of whole rounds, renamed for the legend."""
     return row | {"method": f"{row['method']}, {row['scaling']}"}
 
 
 def _panel(
     panel: Any, rows: Sequence[Found], title: str, column: str = "seconds", unit: float = 1e3
 ) -> list[Any]:
-    """Draw one line for each method; return the lines. Lines that coincide show their marks."""
+    """Draw a line for each method; return the lines. Markers differ in size if lines coincide."""
     lines: list[Any] = []
     for i, name in enumerate(dict.fromkeys(row["method"] for row in rows)):
         mine = [row for row in rows if row["method"] == name]

@@ -1,7 +1,7 @@
-"""How others add up sparse vectors over ranks, in our own code: the arms to compare with.
+"""Sparse allreduce schemes of other authors, in our own code, as arms to compare with.
 
-Each function gives a call that adds up one rank's (indices uint32[k] ascending, values
-float32[k]) of n coordinates. Exact ones return float32[n]; lossy ones return the
+Each function returns a call that sums each rank's (indices uint32[k] ascending, values
+float32[k]) of n coordinates. Exact schemes return float32[n]; lossy schemes return the
 (indices, values) that they kept. `raw` is an mpi4py communicator.
 """
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from fedmpi.comm.mpi import Raw
 
 Kept: TypeAlias = tuple[Units, Vector]
-"""(indices, values) of what a rank knows of a sum."""
+"""(indices, values) of the part of a sum that a rank has."""
 
 
 def pickled(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], AnyArray]:
-    """Lower-case allreduce of the whole vector: pickled, to one rank and back."""
+    """Return the call of mpi4py's lower-case allreduce: the whole vector, pickled."""
 
     def call() -> AnyArray:
         dense = np.zeros(n, np.float32)
@@ -33,7 +33,7 @@ def pickled(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], 
 
 
 def gathered(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], Vector]:
-    """Allgatherv of all lists, then numpy's unbuffered add ("TopkA")."""
+    """Return the call of "TopkA": Allgatherv of all lists, then numpy's unbuffered add."""
     out = np.zeros(n, np.float32)
 
     def call() -> Vector:
@@ -51,9 +51,10 @@ def gathered(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[],
 
 
 def gtopk(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], Kept]:
-    """gTop-k (Shi et al., ICDCS 2019, arXiv:1901.04359): keep the k largest after each merge.
+    """Return the call of gTop-k (Shi et al., ICDCS 2019, arXiv:1901.04359).
 
-    A binomial tree to rank 0, for any number of ranks, and a broadcast. Lossy.
+    It merges along a binomial tree to rank 0, for any number of ranks, keeps the k largest entries
+    after each merge, and broadcasts them. Lossy.
     """
     k = indices.size
 
@@ -79,11 +80,11 @@ def gtopk(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], Ke
 
 
 def oktopk(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[], Kept]:
-    """Ok-Topk (Li and Hoefler, PPoPP 2022, arXiv:2201.07598): split, reduce, keep the large.
+    """Return the call of Ok-Topk (Li and Hoefler, PPoPP 2022, arXiv:2201.07598).
 
-    Regions hold alike many entries (mean of the ranks' quantiles). What the owners of
-    the regions keep is above a threshold that is found once and used again, as in the
-    paper; it is then gathered. Lossy.
+    It splits the coordinates into regions with equal numbers of entries, by the mean of the ranks'
+    quantiles, and reduces each region on its owner. The owners keep entries above a threshold that
+    is found once and reused, as in the paper; these entries are gathered. Lossy.
     """
     size = raw.size
     parts = np.arange(1, size) * indices.size // size
@@ -116,7 +117,7 @@ def _merged(mine: Units, terms: Vector, theirs: Units, more: Vector) -> Kept:
 
 
 def _largest(summed: Kept, k: int) -> Kept:
-    """Return the k entries of largest magnitude, in order of units."""
+    """Return the k entries of largest magnitude, in the order of their units."""
     units, terms = summed
     if units.size > k:
         kept = np.sort(np.argpartition(np.abs(terms), units.size - k)[units.size - k :])

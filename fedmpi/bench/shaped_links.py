@@ -1,8 +1,8 @@
-"""Links of a known rate on this machine: a network namespace and a shaped pair of ends for each.
+"""Links of a known rate on this machine, each a network namespace and a shaped pair of ends.
 
-Needs Linux, `ip` and `tc` (iproute2), and the right to make network namespaces (root). A token
-bucket shapes each direction. Rates are of what a message holds, as speed tests give them, so the
-bucket gets as much more as the headers of TCP, IP and Ethernet take.
+They need Linux, `ip` and `tc` (iproute2), and permission to create network namespaces (root). A
+token bucket shapes each direction. Rates are those of the message payload, as in speed tests, so
+the bucket's rate is larger by the headers of TCP, IP and Ethernet.
 """
 
 import os
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from fedmpi.errors import FedmpiError
 
-FRAME = 1514 / 1448  # bytes of a full Ethernet frame, over those of the message in it
-BURST = 5000  # bytes that may go at once: three frames
-QUEUE = 100_000_000  # bytes that wait rather than get lost
-RULE = "reno"  # of TCP; BBR, the rule of some systems, guesses the rate of a link
+FRAME = 1514 / 1448  # bytes of a full Ethernet frame over the message bytes in it
+BURST = 5000  # bytes that may be sent at once: three frames
+QUEUE = 100_000_000  # bytes that are queued rather than dropped
+RULE = "reno"  # TCP's congestion control; BBR, the default of some systems, guesses link rates
 NETWORK = "198.18"  # addresses for measurements of networks (RFC 2544)
 LINKS, SPACES = Path("/sys/class/net"), Path("/run/netns")  # where Linux and `ip netns` list them
 
 
 class ShapedLink:
-    """A link between this process and a namespace, for one client; made when it is entered.
+    """A link between this process and a namespace, for one client; created on entering `with`.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class ShapedLink:
         remove([self._ends[0]], [self._name])
 
     def shape(self, up_mbit_s: float, down_mbit_s: float) -> None:
-        """Give the link its rates, in 10^6 bits of messages a second."""
+        """Set the rates of the link, in 10^6 bits of message payload a second."""
         here, there = self._ends
         for where, end, rate in (((), here, down_mbit_s), (("-n", self._name), there, up_mbit_s)):
             bits = str(round(1e6 * rate * FRAME))
@@ -72,13 +72,13 @@ class ShapedLink:
 
 
 def _route(subnet: str, end: str, source: str) -> tuple[str, ...]:
-    """Return the words that give a link TCP's rule RULE, whatever the system's is."""
+    """Return the words that set the congestion control RULE on the route of a link."""
     as_made = "proto", "kernel", "scope", "link", "src", source  # when the address was added
     return "route", "change", subnet, "dev", end, *as_made, "congctl", RULE
 
 
 def remove(links: list[str], spaces: list[str]) -> None:
-    """Delete links and namespaces by name, as far as they exist."""
+    """Delete links and namespaces by name, if they exist."""
     for words in (*(("link", "del", name) for name in links),
                   *(("netns", "del", name) for name in spaces)):
         with suppress(FedmpiError):
@@ -88,8 +88,8 @@ def remove(links: list[str], spaces: list[str]) -> None:
 def remove_leftovers() -> None:
     """Delete the links, bridges and namespaces of processes that were killed.
 
-    Their names begin with fm or fmb and the number of the process. An address that was left behind
-    could be that of a new link.
+    Their names begin with fm or fmb and the number of the process. Addresses left behind could
+    clash with those of new links.
     """
     links, spaces = (
         [name for name in (os.listdir(folder) if folder.is_dir() else ())
@@ -100,7 +100,7 @@ def remove_leftovers() -> None:
 
 
 def call(*words: str) -> None:
-    """Run a command; raise FedmpiError with what it says if it fails."""
+    """Run a command. Raises FedmpiError with the first line of its message if it fails."""
     try:
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=20)
     except subprocess.CalledProcessError as error:

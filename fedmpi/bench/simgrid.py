@@ -1,4 +1,4 @@
-"""The replay beside SimGrid's: the same messages as time-independent traces, run by smpirun."""
+"""SimGrid's replay, to check ours: the same messages as time-independent traces, by smpirun."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from fedmpi.bench.replay import ModelledNetwork, Round, trace
 from fedmpi.errors import FedmpiError
 
-# One switch, full duplex links; a message crosses two of them.
+# One switch with full-duplex links; a message crosses two links.
 PLATFORM = """<?xml version='1.0'?>
 <!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">
 <platform version="4.1">
@@ -21,7 +21,7 @@ PLATFORM = """<?xml version='1.0'?>
   </zone>
 </platform>
 """
-# SimGrid's own factors come from another cluster.
+# SimGrid's default factors were fitted to another cluster.
 PLAIN = (
     "smpi/bw-factor:0:1", "smpi/lat-factor:0:1", "network/TCP-gamma:0", "network/weight-S:0",
     "network/bandwidth-factor:1", "network/latency-factor:1",
@@ -30,17 +30,17 @@ TIMEOUT = 120.0  # seconds
 
 
 def found() -> bool:
-    """Say whether SimGrid's smpirun is installed (Debian: python3-simgrid, libsimgrid-dev)."""
+    """Return whether SimGrid's smpirun is installed (Debian: python3-simgrid, libsimgrid-dev)."""
     return shutil.which("smpirun") is not None
 
 
 def bare(network: ModelledNetwork) -> ModelledNetwork:
-    """Return a ModelledNetwork without what SimGrid's model lacks: overheads and handshakes."""
+    """Return a ModelledNetwork without overheads and handshakes, which SimGrid's model lacks."""
     return replace(network, overhead=0.0, handshake=0.0)
 
 
 def seconds(rounds: Iterable[Round], ranks: int, network: ModelledNetwork) -> float:
-    """Return when SimGrid has replayed the rounds on a `bare` network; FedmpiError if it fails."""
+    """Return SimGrid's seconds for the rounds on a `bare` network. Raises FedmpiError."""
     platform = PLATFORM.format(
         last=ranks - 1, bandwidth=1 / network.per_byte, latency=network.latency / 2
     )

@@ -1,4 +1,4 @@
-"""What the sums over ranks promise, judged by the rows of collectives.py."""
+"""The Bars of the sums over ranks, judged by the rows of collectives.py."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,9 +17,9 @@ BETWEEN_NODES = {0.001: 20.0, 0.01: 8.0, 0.1: 1.5}  # the same, at 10 Gbit/s
 
 
 def bars(rows: "Sequence[Row]", ranks: int, count: int = 1) -> list[Bar]:
-    """Return the promises, as far as the rows, the ranks and the nodes' `count` let them be judged.
+    """Return the Bars of `rows`, measured on `ranks` ranks and `count` nodes.
 
-    Ranks are all on one node, or each on its own.
+    Bars against MPI are judged only on 2 or 4 ranks, all on one node or each on its own node.
     """
     took = {(row.n, row.density, row.support, row.arm): row.seconds for row in rows}
 
@@ -55,7 +55,7 @@ def bars(rows: "Sequence[Row]", ranks: int, count: int = 1) -> list[Bar]:
 
 
 def _flat_regret(rows: "Sequence[Row]") -> float | None:
-    """Return the median of flat auto over the best single algorithm by messages."""
+    """Return the median time of flat auto over that of the best single algorithm by messages."""
     best: dict[_Case, float] = {}
     auto: dict[_Case, float] = {}
     for row in rows:
@@ -67,7 +67,7 @@ def _flat_regret(rows: "Sequence[Row]") -> float | None:
 
 
 def _case(row: "Row") -> _Case:
-    """Return what the arms of a case share."""
+    """Return the key of a row's case, which all its arms share."""
     return row.n, row.density, row.support
 
 

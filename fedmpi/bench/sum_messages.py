@@ -1,6 +1,6 @@
-"""The messages of a sum between many ranks: those that `fedmpi.comm.reduce` would send.
+"""The messages that `fedmpi.comm.reduce` would send in a sum over many ranks.
 
-In size and order, for exactly the supports that are given (drawn_supports.py), with the small
+Their sizes and order are exact for the given supports (drawn_supports.py), and include the small
 messages before a sum.
 """
 
@@ -21,7 +21,7 @@ Messages: TypeAlias = Callable[[Supports, ModelledNetwork], Iterator[Round]]
 
 
 def before(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
-    """Yield the rounds before a sum: what every rank is about to add, and weights of units."""
+    """Yield the rounds before a sum: the sizes of all contributions, and the weights of units."""
     yield from gather(np.full(supports.ranks, 8.0 * (MARKS.stop + BINS)))
     if supports.units:
         for size in (8 * supports.units, -(-supports.units // 8)):
@@ -34,7 +34,7 @@ def whole(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
 
 
 def shared(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
-    """Yield the rounds of an Allreduce of the packed values, where all supports are the same."""
+    """Yield the rounds of an Allreduce of the packed values, for equal supports."""
     size = supports.held[0] * supports.stands_for * supports.per_value
     return dense(supports.ranks, size, network.combine)
 
@@ -67,7 +67,7 @@ def halving(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
 
 
 def scatter(supports: Supports, network: ModelledNetwork) -> Iterator[Round]:
-    """Yield the rounds in which every rank gets its range of all lists."""
+    """Yield the rounds in which every rank receives its range of all lists."""
     ranks, me = supports.ranks, np.arange(supports.ranks)
     bounds = supports.bounds([1] * ranks)
     below = np.concatenate((np.zeros((ranks, 1), int), _counts(supports.bits).cumsum(1)), axis=1)
@@ -105,10 +105,10 @@ METHODS: Mapping[str, Messages] = {
 def seconds(
     supports: Supports, networks: Sequence[ModelledNetwork], method: Messages
 ) -> list[float]:
-    """Return when the last rank has the sum on each network, by a function of METHODS, or `shared`.
+    """Return the seconds until the last rank has the sum on each network.
 
-    The messages are made once, so networks must differ in their links only, not in what a rank
-    takes to list and to add; ValueError otherwise.
+    `method` is a function of METHODS, or `shared`. The messages are made once, so networks may
+    differ in their links only, not in `work` and `combine`; otherwise raises ValueError.
     """
     first = networks[0]
     if any((one.work, one.combine) != (first.work, first.combine) for one in networks):

@@ -1,8 +1,9 @@
-"""How far virtual round times are from those of real clients on this machine.
+"""Measure the error of virtual round times against those of real clients on this machine.
 
-A device is as fast as it says at one work, the training of a whole round of FedAvg: each client
-does it right before each round, and gets the share of a core that makes it so, since others on the
-machine change what a core does. Another work shows whether FLOPs tell its time.
+A device has its nominal speed at one reference work, the training of a whole round of FedAvg. Each
+client runs the reference right before each round, and gets the share of a core that yields this
+speed, since other programs change the speed of a core. Other work then shows whether FLOPs predict
+its time.
 """
 
 import os
@@ -21,20 +22,20 @@ from fedmpi.bench.real_rounds import METHODS, RealClient, experiment, rounds_of
 from fedmpi.bench.shaped_links import ShapedLink
 from fedmpi.errors import FedmpiError
 
-BOUND = 0.10  # of the median error of round times
+BOUND = 0.10  # on the median error of round times
 AT_A_TIME = (1, 2, 4)  # clients
-STEPS, ROUNDS = 100, 4  # of a client in a round; measured, with each method and number of clients
-AT_ONCE = 0.01  # a rate of a core at which every device has all of one
+STEPS, ROUNDS = 100, 4  # steps of a client in a round; rounds for each method and client count
+AT_ONCE = 0.01  # a speed of a core so low that every device gets a whole core
 Rounds: TypeAlias = list[list[Found]]
-"""For each round and client, what real_rounds.rounds_of returns."""
+"""The result of real_rounds.rounds_of: a dict for each round and client."""
 
 
 def run(launch: Launch, most: int, quick: bool, say: Say) -> Found:
-    """Measure everything with at most so many clients at a time, and return a dict for JSON.
+    """Measure everything with at most `most` clients at a time, and return a dict for JSON.
 
-    "links" is "shaped", or why there are none. "rows" has for each method and number of clients
-    the mean seconds of a round, virtual and real, and median errors: of whole rounds, and of the
-    parts of each client's round. "rounds" has all that was measured; "bars" what is promised.
+    "links" is "shaped", or the reason why there are none. "rows" holds for each method and number
+    of clients the mean seconds of a round, virtual and real, and median errors: of whole rounds,
+    and of the parts of each client's round. "rounds" holds all measurements, "bars" the limits.
     """
     counts = [count for count in AT_A_TIME if count <= min(most, 2 if quick else 4)]
     methods = ("FedAvg",) if quick else tuple(METHODS)
@@ -66,7 +67,7 @@ def run(launch: Launch, most: int, quick: bool, say: Say) -> Found:
 def errors(rounds: Rounds, shaped: bool) -> Found:
     """Return mean seconds of rounds, and median errors relative to the real seconds.
 
-    A round ends with its last client; without shaped links, when the last has computed.
+    A round ends with its last client; without shaped links, when the last client has computed.
     """
     whole = "total" if shaped else "compute"
     real, virtual = (
@@ -82,7 +83,7 @@ def errors(rounds: Rounds, shaped: bool) -> Found:
 
 
 def _clients(launch: Launch, count: int, stack: ExitStack) -> tuple[list[RealClient], str]:
-    """Start clients, with links if they can be had; return them, and "shaped" or why not."""
+    """Start clients, with links if possible; return them, and "shaped" or why links are missing."""
     links: list[ShapedLink | None] = [None] * count
     said = "shaped"
     try:
@@ -96,14 +97,14 @@ def _clients(launch: Launch, count: int, stack: ExitStack) -> tuple[list[RealCli
 
 
 def _reference(clients: list[RealClient], steps: int, folder: Path) -> tuple[float, float]:
-    """Let all clients know the reference; return the rate of a core at it, and its FLOPs."""
+    """Send the reference to all clients; return the speed of a core in it, and its FLOPs."""
     path = folder / "reference.toml"
     path.write_text(experiment("FedAvg", len(clients), 1, steps, 1.0))
     for client in clients:
         client.begin(path, "reference")
     (first,) = rounds_of(clients, path.read_text(), AT_ONCE, folder)
     flops = first[0]["flops"]
-    for _ in range(2):  # the first time is for the caches
+    for _ in range(2):  # the first run fills the caches
         rates = [client.rate(flops, 1.0) for client in clients]
     return float(np.median(rates)), flops
 

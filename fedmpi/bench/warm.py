@@ -1,4 +1,4 @@
-"""Fill a node's cache of kernels: what every algorithm needs, by running a little of each."""
+"""Fill a node's cache with the kernels of every algorithm, by running a few rounds of each."""
 
 from time import perf_counter
 
@@ -20,10 +20,10 @@ TINY = {
 
 
 def warm(comm: Comm) -> float:
-    """Compile on each node what its ranks then load, each rank its share; return the seconds taken.
+    """Compile the kernels on each node, each rank its share; return the seconds taken.
 
-    Collective over `comm`. A kernel that is needed later all the same is compiled then, and
-    on one rank of a node too: see kernels/_cache.py.
+    Collective over `comm`. A kernel that was missed is compiled when it is needed, also by only
+    one rank of a node: see kernels/_cache.py.
     """
     began, share = perf_counter(), (comm.node_rank, comm.node_size)
     kernels.warmup.warm(*share)
@@ -35,7 +35,7 @@ def warm(comm: Comm) -> float:
 
 
 def _rehearse(name: str) -> None:
-    """Run a few rounds of an algorithm on next to nothing, if its defaults allow that."""
+    """Run a few rounds of an algorithm on tiny data, if its default keys allow it."""
     try:
         experiment = assemble(resolve.of_tree(TINY | {"algorithm": {"name": name}}), Serial(), None)
         simulation = Simulation(experiment, Serial(), NoSignals())

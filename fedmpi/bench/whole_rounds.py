@@ -1,10 +1,10 @@
-"""What whole rounds would take on thousands of ranks: measured here, placed and replayed there.
+"""Predict whole rounds on thousands of ranks from measurements on one rank.
 
-OneRank on one rank of this machine: the seconds of training for one unit of predicted work, and
-those of a round's other phases. Predicted for more ranks: clients are placed as in a run, so the
-slowest rank sets the time of training; sums and the rows of the clients travel over a modelled
-network (replay.py); evaluation is shared out; the server's step and the placement are done by
-every rank; recording is done by the first. Strong scaling keeps the cohort, weak scaling the
+OneRank holds the measurements on one rank of this machine: the seconds of training for one unit of
+predicted work, and those of a round's other phases. For more ranks, clients are placed as in a run,
+so the slowest rank determines the time of training. Sums and the rows of clients are sent over a
+modelled network (replay.py). Evaluation is divided among the ranks; every rank does the server's
+step and the placement; rank 0 records. Strong scaling keeps the cohort constant, weak scaling the
 clients of each rank.
 """
 
@@ -57,12 +57,12 @@ overlap = "off"
 """
 STRONG = 4096  # clients of a round, on any number of ranks
 WEAK = 4  # clients of each rank
-BOUND = 1.25  # predicted over taken, or taken over predicted
+BOUND = 1.25  # on predicted over taken time, or its inverse
 
 
 @dataclass(frozen=True)
 class Case:
-    """The experiment that is measured; in each round `per_round` of the clients take part."""
+    """The experiment to measure; in each round `per_round` of the clients take part."""
 
     model: str = "vgg11"
     clients: int = 16
@@ -83,19 +83,19 @@ QUICK = Case("mlp", 8, 400, 4, 8)
 
 @dataclass(frozen=True, eq=False)
 class OneRank:
-    """What one rank of this machine takes for a round.
+    """The times that one rank of this machine takes for a round.
 
     Attributes
     ----------
     work : float64[K]
-        Predicted work of the clients that were measured, in samples.
+        Predicted work of the measured clients, in samples.
     pace : float
         Seconds of training for one sample.
     weights : float
         Bytes of the model's weights.
     step, evaluate, record : float
-        Seconds of these phases. A row of a client takes microseconds to record, so `record` is
-        the same for every cohort.
+        Seconds of these phases. Recording a client's row takes microseconds, so `record` is the
+        same for every cohort.
     start : float
         Seconds from the command to the first round.
     """
@@ -112,7 +112,8 @@ class OneRank:
 def measure(launch: Launch, case: Case) -> tuple[OneRank, dict[int, float]]:
     """Run a Case on one rank; return (OneRank, {ranks: seconds of its median round}).
 
-    The second holds the same run on as many ranks as there are cores too, for `checked`.
+    The second also holds the same run on each number of ranks up to the number of cores, for
+    `checked`.
     """
     experiment = assembled(case)
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
@@ -138,7 +139,10 @@ def assembled(case: Case) -> Experiment:
 def one_rank(
     run: Found, work: Reals, per_round: int, weights: float = 0.0, start: float = 0.0
 ) -> OneRank:
-    """Return the OneRank of a run that live.py measured on one rank; the rest as OneRank has it."""
+    """Return the OneRank of a `run` that live.py measured on one rank.
+
+    `work`, `weights` and `start` are as in OneRank, `per_round` is the size of the cohort.
+    """
     return OneRank(
         work=work,
         weights=weights,
@@ -149,7 +153,7 @@ def one_rank(
 
 
 def middle(seconds: Sequence[float]) -> float:
-    """Return the median without the first round, in which kernels are loaded."""
+    """Return the median without the first round, which loads kernels."""
     return float(np.median(seconds[1:]))
 
 
@@ -166,15 +170,15 @@ def predicted(
         Predicted work of the round's clients.
     ranks : int
     network : ModelledNetwork, optional
-        Between the ranks; without it, what travels costs nothing.
+        The network between the ranks; without it, messages cost nothing.
     sums : float
         Seconds of the sums over the ranks.
     memory : float
-        Bytes that a client keeps between rounds; it was trained last on a rank drawn at random.
+        Bytes that a client remembers, on the rank of its last round, which is drawn at random.
     remember : bool or bool[n]
-        Which clients have taken part before, and so keep something.
+        Whether clients have taken part before, and so have a memory.
     waiting : float
-        Ranks for each core, if there are more: each computes for that part of the time only.
+        Ranks per core, at least 1: a rank computes for 1 / `waiting` of the time.
     """
     homes = rng_for(1, "scale homes", ranks).integers(ranks, size=len(work))
     homes = np.where(remember, homes, -1)
@@ -185,7 +189,7 @@ def predicted(
     moving = rows = 0.0
     if network is not None and ranks > 1:
         each: Reals = np.bincount(placed, minlength=ranks) * np.float64(CLIENT.itemsize)
-        small = dense(ranks, 24.0), dense(ranks, 24.0)  # who was asked to stop, and the phases
+        small = dense(ranks, 24.0), dense(ranks, 24.0)  # the stop signals, and the phases
         rows = _seconds(chain(gather(each), *small), ranks, network)
         moving = _seconds(moves(homes, placed, memory), ranks, network) if memory else 0.0
     parts = {
@@ -202,14 +206,14 @@ def predicted(
 
 
 def moves(homes: Integers, placed: Integers, memory: float) -> Iterator[Round]:
-    """Yield the rounds in which clients' memories of `memory` bytes go to their new ranks.
+    """Yield the rounds in which clients' memories of `memory` bytes move to their new ranks.
 
-    homes, placed : int64[n], where each client was (-1: nowhere) and will be. Each rank sends one
-    at a time.
+    homes, placed : int64[n], the old rank (-1: none) and the new rank of each client. Each rank
+    sends one memory at a time.
     """
     away = np.flatnonzero((homes != placed) & (homes >= 0))
     away = away[np.argsort(homes[away], kind="stable")]
-    first = np.searchsorted(homes[away], homes[away])  # of those that leave the same rank
+    first = np.searchsorted(homes[away], homes[away])  # the first memory that leaves the same rank
     turn = np.arange(len(away)) - first
     for now in range(turn.max(initial=-1) + 1):
         here = away[turn == now]
@@ -217,23 +221,23 @@ def moves(homes: Integers, placed: Integers, memory: float) -> Iterator[Round]:
 
 
 def starting(measured: OneRank, ranks: int, network: ModelledNetwork) -> float:
-    """Return the seconds from the command to the first round, first weights sent to all ranks."""
-    sent = dense(ranks, measured.weights)  # scattered and gathered: as many bytes as a broadcast
+    """Return the seconds from the command to the first round, with the broadcast of weights."""
+    sent = dense(ranks, measured.weights)  # scatter and gather send as many bytes as a broadcast
     return measured.start + _seconds(sent, ranks, network)
 
 
 def _seconds(rounds: Iterable[Round], ranks: int, network: ModelledNetwork) -> float:
-    """Return when the last rank is done with the rounds."""
+    """Return the time at which the last rank is done with the rounds."""
     return float(replay(rounds, ranks, network).max())
 
 
 def scaling(
     measured: OneRank, sums: Iterable[Found], networks: Mapping[str, ModelledNetwork]
 ) -> list[Found]:
-    """Return rows for JSON: parts of a round, its total, and the efficiency over one rank.
+    """Return rows for JSON: the parts of a round, its total, and the efficiency over one rank.
 
     "start" is not part of the total. `sums` are rows of scale.of_method: the seconds of a round's
-    sums by method, network and ranks.
+    sums by method, network and number of ranks.
     """
     rows: list[Found] = []
     for one in sums:
@@ -253,12 +257,12 @@ def scaling(
 
 
 def drawn(work: Reals, clients: int) -> Reals:
-    """Return float64[clients]: the work of clients like those of `work`."""
+    """Return float64[clients]: the work of clients drawn at random from `work`."""
     return work[rng_for(1, "scale work").integers(len(work), size=clients)]
 
 
 def checked(measured: OneRank, taken: Mapping[int, float]) -> list[Bar]:
-    """Return a Bar for each number of real ranks: predicted seconds of a round over taken."""
+    """Return a Bar for each number of real ranks: predicted over taken seconds of a round."""
     bars = []
     for ranks, seconds in taken.items():
         bars.append(bar(predicted(measured, measured.work, ranks)["total"] / seconds, ranks))
@@ -266,7 +270,7 @@ def checked(measured: OneRank, taken: Mapping[int, float]) -> list[Bar]:
 
 
 def bar(ratio: float | None, ranks: int, where: str = "", note: str = "") -> Bar:
-    """Return the Bar of predicted over taken seconds on real ranks; None was not measured."""
+    """Return the Bar of the `ratio` of predicted to taken seconds; None was not measured."""
     off = None if ratio is None else max(ratio, 1 / ratio)
     name = f"whole round predicted against real, {ranks} ranks{where}"
     return Bar(name, off, BOUND, at_least=False, note=note)
