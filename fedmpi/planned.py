@@ -70,14 +70,14 @@ def own(found: Any, layout: Layout, owner: object) -> None:
 def _numbers(found: Plan, layout: Layout, where: str) -> None:
     """Check the numbers of a Plan, and the names in it."""
     rules: list[tuple[str, bool, str]] = [
-        (name, _number(getattr(found, name), 0), "a finite number, not negative")
+        (name, _number(getattr(found, name)), "a finite number, not negative")
         for name in AMOUNTS
     ]
     power, tensors, moves = found.power, found.tensors, found.readjust
     rules += [
-        ("power", _number(power, 0) and power > 0, "a finite number above 0"),
+        ("power", _number(power) and power > 0, "a finite number above 0"),
         ("power", power == 1 or found.scores is None, "1 beside scores"),
-        ("salient", _number(found.salient, 0, 1), "a number from 0 to 1"),
+        ("salient", _number(found.salient, 1), "a number from 0 to 1"),
         ("probes", _whole(found.probes, 1), "a whole number, at least 1"),
         ("steps", found.steps is None or _whole(found.steps, 0), "None or a whole number, not "
          "negative"),
@@ -86,7 +86,7 @@ def _numbers(found: Plan, layout: Layout, where: str) -> None:
          f"different whole numbers from 0 to {len(layout.tensors) - 1}, in a tuple"),
         ("readjust", _each(moves, _is_move) and len({at for at, _ in moves}) == len(moves),
          "pairs of a step, from 1 and each named once, and a share from 0 to 1, in a tuple"),
-        ("portions", _each(found.portions, lambda part: _number(part, 0, 1))
+        ("portions", _each(found.portions, lambda part: _number(part, 1))
          and len(found.portions) == 2, "two numbers from 0 to 1"),
         ("statistics", _each(found.statistics, STATISTICS.__contains__)
          and not isinstance(found.statistics, str), f"a tuple of names: {', '.join(STATISTICS)}"),
@@ -101,7 +101,7 @@ def _numbers(found: Plan, layout: Layout, where: str) -> None:
 def _is_move(pair: Any) -> bool:
     """Say whether this is a pair of a step and a share."""
     return isinstance(pair, Sequence) and len(pair) == 2 and (
-        _whole(pair[0], 1) and _number(pair[1], 0, 1))
+        _whole(pair[0], 1) and _number(pair[1], 1))
 
 
 def _backward(found: Any, layout: Layout, where: str) -> None:
@@ -127,7 +127,7 @@ def _submodel(found: Any, layout: Layout, where: str) -> None:
     """Check the smaller network that a client trains."""
     if not isinstance(found, Submodel):
         raise wrong(where, found, "a fedmpi.Submodel")
-    if not (_number(found.divisor, 0) and found.divisor > 0):
+    if not (_number(found.divisor) and found.divisor > 0):
         raise beyond(f"{where}: divisor", found.divisor, "a finite number above 0")
     if not _whole(found.shared, 0, layout.size):
         raise beyond(f"{where}: shared", found.shared, f"a whole number from 0 to {layout.size}")
@@ -161,10 +161,10 @@ def _flags(found: Any, size: int, where: str) -> None:
         flags(found, size, where, f"uint8[{size}]")
 
 
-def _number(value: Any, least: float, most: float = float("inf")) -> bool:
-    """Say whether this is a finite number within two limits."""
+def _number(value: Any, most: float = float("inf")) -> bool:
+    """Say whether this is a finite number from 0 to a limit."""
     right = isinstance(value, int | float | np.integer | np.floating)
-    return right and isfinite(value) and bool(least <= value <= most)
+    return right and isfinite(value) and bool(0 <= value <= most)
 
 
 def _whole(value: Any, least: int, most: float = float("inf")) -> bool:
