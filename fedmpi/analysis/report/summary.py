@@ -193,8 +193,7 @@ def target_figures(study: Study) -> Html | None:
 
 def prices(group: Group) -> dict[str, float | None]:
     """Return the mean costs of the target, None if a run did not reach it."""
-    names = ("rounds_to", "bytes_up_to", "bytes_down_to", "bytes_to", "seconds_to")
-    found = {name: group.values(name) for name in names}
+    found = {name: group.values(name) for name in compare.PAID}
     return {name: float(np.mean(values)) if len(values) == len(group.runs) else None
             for name, values in found.items()}
 
