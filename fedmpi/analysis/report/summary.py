@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from fedmpi.analysis import compare, configs, quantities
+from fedmpi.analysis.compare import setting
 from fedmpi.analysis.report.blocks import bars
 from fedmpi.analysis.report.figure import classes, figure
 from fedmpi.analysis.report.markup import Html, details, join, section, table, tag
@@ -22,11 +23,11 @@ COSTS = ("bytes_up", "bytes_down", "flops")
 def facts(study: Study) -> Html:
     """Return the lines under the title: the facts that all runs share."""
     runs = study.runs
-    data = shared(runs, lambda run: f"{value(run, 'data', 'name')}, {split(run)}")
-    model = shared(runs, lambda run: value(run, "model", "name"))
+    data = shared(runs, lambda run: f"{setting(run, 'data', 'name')}, {split(run)}")
+    model = shared(runs, lambda run: setting(run, "model", "name"))
     clients = shared(
-        runs, lambda run: f"{run.population:,}, {value(run, 'clients', 'cohort')} a round")
-    rounds = shared(runs, lambda run: value(run, "run", "rounds"))
+        runs, lambda run: f"{run.population:,}, {setting(run, 'clients', 'cohort')} a round")
+    rounds = shared(runs, lambda run: setting(run, "run", "rounds"))
     pairs = [
         ("Runs", f"{len(runs)} of {counted(len(study.groups), 'configuration')}"),
         ("Data", data), ("Model", model),
@@ -48,8 +49,8 @@ def epsilon(run: Run) -> str:
 def heading(study: Study) -> str:
     """Return the title of the page: the differences between the configurations, and the data."""
     firsts = [group.runs[0] for group in study.groups]
-    data = shared(firsts, lambda run: value(run, "data", "name"))
-    method = shared(firsts, lambda run: value(run, "algorithm", "name"))
+    data = shared(firsts, lambda run: setting(run, "data", "name"))
+    method = shared(firsts, lambda run: setting(run, "algorithm", "name"))
     if len(firsts) == 1:
         return f"{study.groups[0].name}: {method} on {data}"
     found = {key: values for key, values in configs.differences(firsts).items()
@@ -59,27 +60,15 @@ def heading(study: Study) -> str:
         ((key, values),) = found.items()
         return f"{key} = {listed(map(str, values))}: {method} on {data}"
     named = methods if len(set(methods)) == len(firsts) else [g.name for g in study.groups]
-    return f"{listed(named)} on {data}"
-
-
-def listed(names: Iterable[object]) -> str:
-    """Return names separated by commas: the first MOST_NAMED, and how many more there are."""
-    shown = list(map(str, names))
-    more = len(shown) - MOST_NAMED
-    return ", ".join(shown[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def value(run: Run, section: str, key: str) -> str:
-    """Return one configured value as text."""
-    return compare.setting(run, section, key)
+    return f"{listed(named, MOST_NAMED)} on {data}"
 
 
 def split(run: Run) -> str:
     """Return how a run splits its data, such as "dirichlet (alpha 0.5)"."""
     keys = ("alpha", "classes_per_client")
-    found = [f"{key} {value(run, 'data', key)}" for key in keys
-             if value(run, "data", key) not in ("-", "None")]
-    return value(run, "data", "partition") + (f" ({', '.join(found)})" if found else "")
+    found = [f"{key} {setting(run, 'data', key)}" for key in keys
+             if setting(run, "data", key) not in ("-", "None")]
+    return setting(run, "data", "partition") + (f" ({', '.join(found)})" if found else "")
 
 
 def shared(runs: Sequence[Run], fact: Callable[[Run], str]) -> str:
@@ -139,7 +128,7 @@ def every_run(study: Study) -> Html:
             quantities.accuracy(row["final_accuracy"]), quantities.accuracy(row["best_accuracy"]),
             *(FORMS.get(name, quantities.in_bytes)(int(run.rounds[name].sum())) for name in COSTS),
             quantities.in_seconds(last["virtual_time"]), quantities.in_seconds(last["wall_time"]),
-            str(done), value(run, "run", "seed"), run.status,
+            str(done), setting(run, "run", "seed"), run.status,
             share(run.rounds["density_up"].mean() if done else None), share(last["model_density"]),
         ))  # fmt: skip
     head = ("Run", *("Seed" if name == "Runs" else name for name in HEAD[1:-1]))
