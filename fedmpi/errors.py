@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _BARE = re.compile("[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
@@ -94,6 +94,12 @@ def either(words: Iterable[object]) -> str:
     """Return choices as a list in words: a; a or b; a, b or c; none."""
     *most, last = map(str, [*words] or ["none"])
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def listed(words: Sequence[object], most: int) -> str:
+    """Return words with commas; of more than `most` the first, and how many more there are."""
+    more = len(words) - most
+    return ", ".join(map(str, words[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def nearest(

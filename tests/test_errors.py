@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from fedmpi.errors import counted, either, nearest, typed
+from fedmpi.errors import counted, either, listed, nearest, typed
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,12 @@ from fedmpi.errors import counted, either, nearest, typed
 )
 def test_choices_are_listed_as_in_a_sentence(words, text):
     assert either(words) == text
+
+
+def test_of_many_words_the_first_are_shown_and_the_others_counted():
+    assert listed([], 2) == ""
+    assert listed(["a", 1], 2) == "a, 1"
+    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
 
 
 def test_an_unknown_name_gets_the_nearest_known_one_or_all():

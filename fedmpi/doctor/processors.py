@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedmpi.doctor import NOTE, OK, Finding
+from fedmpi.errors import listed
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -61,12 +62,7 @@ def differ(hosts: Sequence[str], kinds: Sequence[str]) -> str:
         groups.setdefault(kind, []).append(host)
     if len(groups) < 2:
         return ""
-    return "; ".join(f"{kind} on {_few(names)}" for kind, names in groups.items())
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return "; ".join(f"{kind} on {listed(names, 3)}" for kind, names in groups.items())
 
 
 def processors(hosts: Sequence[str], kinds: Sequence[str]) -> Finding:

@@ -10,8 +10,9 @@ from fedmpi.analysis.report.bytes_sent import ramp
 from fedmpi.analysis.report.figure import PlotArea, axes, ceiling, figure, steps, svg
 from fedmpi.analysis.report.markup import Html, join, section, table, tag
 from fedmpi.analysis.report.study import Study
-from fedmpi.analysis.report.summary import share
+from fedmpi.analysis.report.summary import MOST_NAMED, share
 from fedmpi.arrays import AnyArray, Flags, Integers
+from fedmpi.errors import listed
 from fedmpi.record.reader import Run
 
 CLASSES = 40  # drawn; more classes are added up in groups of neighbours
@@ -87,7 +88,8 @@ def ranges(counts: Integers, shown: Integers) -> list[str]:
 
 def partitions(held: Sequence[tuple[Run, list[str]]]) -> Html:
     """Return the table of the partitions `held`, as (run, labels of all runs that have it)."""
-    found = [(listed(names), partition_summary.rows(run.partition)) for run, names in held[:ROWS]]
+    found = [(listed(names, MOST_NAMED), partition_summary.rows(run.partition))
+             for run, names in held[:ROWS]]
     facts = list(dict.fromkeys(name for _, pairs in found for name, _ in pairs))
     heads = ["Runs", *(name.capitalize() for name in facts)]
     rows = [[names, *(dict(pairs).get(name, "-").replace("  (min / median / max)", "")
@@ -96,12 +98,6 @@ def partitions(held: Sequence[tuple[Run, list[str]]]) -> Html:
     if len(held) > ROWS:
         caption += f"; the first {ROWS} of {len(held)}"
     return table(caption, heads, rows, right=set(range(1, len(heads))))
-
-
-def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return names separated by commas: the first `most`, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def tier_of(run: Run) -> tuple[list[str], Flags]:
@@ -141,7 +137,8 @@ def device_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str]
 ) -> Html:
     """Return the table of the devices (see tiers) of the runs called `names`."""
-    return table(f"Devices of {listed(names)}", heads, rows, right=set(range(1, len(heads))))
+    caption = f"Devices of {listed(names, MOST_NAMED)}"
+    return table(caption, heads, rows, right=set(range(1, len(heads))))
 
 
 LABELS = {"gflop_s": "GFLOP/s", "up_mbit_s": "Up, Mbit/s", "down_mbit_s": "Down, Mbit/s",

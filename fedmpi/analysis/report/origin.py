@@ -7,7 +7,7 @@ from fedmpi.analysis.report.markup import Html, details, join, section, table, t
 from fedmpi.analysis.report.study import Study
 from fedmpi.analysis.report.summary import swatch
 from fedmpi.analysis.text_tables import core_names, flat
-from fedmpi.errors import counted
+from fedmpi.errors import counted, listed
 from fedmpi.record.reader import Run
 
 EVENTS = 100  # shown of all runs together
@@ -63,9 +63,7 @@ def provenance(study: Study) -> Html:
         rows.append((
             row["run"], run.status, str(run.ranks), short(facts.get("git_commit")),
             run.software_version, brief(facts.get("mpi")),
-            ", ".join(map(str, distinct[:3])) + (f" and {len(distinct) - 3} more"
-                                                 if len(distinct) > 3 else ""),
-            short(run.weights_sha256),
+            listed(distinct, 3), short(run.weights_sha256),
         ))  # fmt: skip
     return section(
         "provenance", "Provenance and reproduction",
@@ -122,6 +120,5 @@ def compact(value: object) -> str:
         kinds = list(dict.fromkeys(map(str, value)))
         if len(kinds) == 1 and len(value) > 1:
             return f"{kinds[0]} ({len(value)} ranks)"
-        return ", ".join(map(str, value[:64])) + (f" and {len(value) - 64} more"
-                                                  if len(value) > 64 else "")
+        return listed(value, 64)
     return "-" if value is None or value == "" else str(value)

@@ -1,6 +1,6 @@
 """The head of the page: the configurations compared, their accuracy and their costs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from fedmpi.analysis.report.blocks import bars
 from fedmpi.analysis.report.figure import classes, figure
 from fedmpi.analysis.report.markup import Html, details, join, section, table, tag
 from fedmpi.analysis.report.study import Group, Study, spread
-from fedmpi.errors import counted
+from fedmpi.errors import counted, listed
 from fedmpi.record.reader import Run
 
 HEAD = ("Configuration", "Final accuracy", "Best accuracy", "Up", "Down", "FLOPs", "Virtual time",
         "Wall time", "Rounds", "Runs", "Status", "Density up", "Model density",
         "FLOPs, one inference")
-MOST_NAMED = 4  # configurations, or values of a key, in a title
+MOST_NAMED = 4  # runs, configurations, or values of a key, in a title or a cell
 COSTS = ("bytes_up", "bytes_down", "flops")
 
 
@@ -58,7 +58,7 @@ def heading(study: Study) -> str:
     methods = found.get("algorithm.name", ())
     if len(found) == 1 and not methods:
         ((key, values),) = found.items()
-        return f"{key} = {listed(map(str, values))}: {method} on {data}"
+        return f"{key} = {listed(values, MOST_NAMED)}: {method} on {data}"
     named = methods if len(set(methods)) == len(firsts) else [g.name for g in study.groups]
     return f"{listed(named, MOST_NAMED)} on {data}"
 
