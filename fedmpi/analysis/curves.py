@@ -26,7 +26,7 @@ class Axis:
 
     def unit(self, most: float) -> tuple[float, str]:
         """Return the (size, name) that suits an axis up to `most`."""
-        return next((unit for unit in self.units if most >= unit[0]), self.units[-1])
+        return quantities.axis_unit(most, self.units)
 
 
 AXES = {

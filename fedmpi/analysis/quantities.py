@@ -26,6 +26,11 @@ def quantity(value: float | None, units: Units) -> str:
     return f"{digits(value / units[-1][0])} {units[-1][1]}" if value else f"0 {base(units)}"
 
 
+def axis_unit(most: float, units: Units) -> tuple[float, str]:
+    """Return the (size, name) of `units` that suits an axis up to `most`."""
+    return next((unit for unit in units if most >= unit[0]), units[-1])
+
+
 def base(units: Units) -> str:
     """Return the name of the unit of size 1."""
     return next(name for size, name in units if size == 1)

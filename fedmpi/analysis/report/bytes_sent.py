@@ -4,7 +4,7 @@ import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.analysis.report.blocks import field
-from fedmpi.analysis.report.figure import PlotArea, bytes_unit, ceiling, figure, stacks
+from fedmpi.analysis.report.figure import PlotArea, ceiling, figure, stacks
 from fedmpi.analysis.report.learning import panel
 from fedmpi.analysis.report.markup import Html, join, section, table, tag
 from fedmpi.analysis.report.study import Group, Study
@@ -29,7 +29,8 @@ def traffic(study: Study) -> Html:
     drawn = [figure(group.name, stacks(f"bytes of each round, {group.name}", *found, frame,
                                         PARTS, "down"))
              for group, found in bytes_.items()]
-    about = (f"Encoded messages of all clients of a round in {bytes_unit(frame.y[1])[1]}. Colours:"
+    _, unit = quantities.axis_unit(frame.y[1], quantities.BYTES)
+    about = (f"Encoded messages of all clients of a round in {unit}. Colours:"
              " sent by the clients; line: received by them. All panels have the same scale.")
     return section(
         "bytes", "Bytes", tag("p", about),

@@ -173,8 +173,7 @@ def frame_of(
     if y is None:
         tops = [curve.y if curve.high is None else curve.high for curve in curves]
         y = (0.0, ceiling(max((float(top.max()) for top in tops if top.size), default=1.0)))
-    unit = next((unit for unit in axis_units if most >= unit[0]), axis_units[-1])
-    return PlotArea((0.0, most), y, unit)
+    return PlotArea((0.0, most), y, quantities.axis_unit(most, axis_units))
 
 
 def ceiling(value: float) -> float:
@@ -220,9 +219,9 @@ def stacks(
 ) -> Html:
     """Return the drawing of stacked areas of steps, one for each of parts float64[P, R].
 
-    kinds[P] are their CSS classes and names, the lowest area first; `over` float64[R], with the
-    name `line_name`, is drawn as a line. Heights are bytes, shown in the unit of `bytes_unit`. The
-    data of the drawing give the first round of each step.
+    kinds[P] are their classes in the style and their names, the lowest first; `over` float64[R],
+    of the name `line_name`, is drawn as a line across. Heights are bytes, shown in a unit that
+    suits the frame. The data have the first round of each step.
     """
     if not parts.shape[1]:
         return nothing(title)
@@ -233,7 +232,7 @@ def stacks(
              for k in reversed(range(tops.shape[1])) if parts[k].any()]
     level = frame.up(means[:, -1])
     line = points(np.repeat(x, 2)[1:-1], np.repeat(level, 2))
-    size, _ = bytes_unit(frame.y[1])
+    size, _ = quantities.axis_unit(frame.y[1], quantities.BYTES)
     grid = axes(frame, "rounds", lambda value: quantities.digits(value / size))
     rows = [",".join(["round", *(name for _, name in kinds), line_name])]
     rows += [",".join([str(first), *map(rounded, row)])
@@ -245,8 +244,3 @@ def stacks(
 def rounded(value: float) -> str:
     """Return a number with four digits, without an exponent up to 10^10."""
     return f"{float(f'{value:.4g}'):.10g}"
-
-
-def bytes_unit(most: float) -> tuple[float, str]:
-    """Return the (size, name) of the unit of bytes that suits an axis up to `most`."""
-    return next((unit for unit in quantities.BYTES if most >= unit[0]), quantities.BYTES[-1])
