@@ -12,6 +12,7 @@ from fedmpi.arrays import Integers, Reals
 
 ROW = 22  # height of a bar with its gap
 NAME = 104  # width of the names at the left
+LETTERS = 14  # of such a name at most
 VALUE = 58  # width of the values at the right
 MOST_DATA = 5000  # characters of the data that a drawing carries for its CSV
 LEVELS = 16  # of a field's colours
@@ -60,26 +61,26 @@ def as_csv(names: Sequence[str], values: Reals, head: Sequence[object]) -> str |
     return text if len(text) < MOST_DATA else None
 
 
-def labels(names: Sequence[str], length: int = 14) -> list[str]:
-    """Return names of at most `length` characters, which differ where the names differ.
+def labels(names: Sequence[str]) -> list[str]:
+    """Return names of at most LETTERS characters, which differ where the names differ.
 
     If a name is too long, all names lose the first words that they share, and then their middle.
     """
-    if max(map(len, names), default=0) > length:
+    if max(map(len, names), default=0) > LETTERS:
         same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
         shared = "".join(letters[0] for letters in same) if len(set(names)) > 1 else ""
         words = re.match(r".*[^A-Za-z0-9.]", shared)
         if words and words.end() > 1:
             names = [f"…{name[words.end():]}" for name in names]
-    return [cut(name, length) for name in names]
+    return [cut(name) for name in names]
 
 
-def cut(name: str, length: int) -> str:
-    """Return a name shortened to at most `length` characters by leaving out its middle."""
-    if len(name) <= length:
+def cut(name: str) -> str:
+    """Return a name of at most LETTERS characters, without its middle if it is longer."""
+    if len(name) <= LETTERS:
         return name
-    front = length // 2
-    return f"{name[:front]}…{name[front + 1 - length :]}"
+    front = LETTERS // 2
+    return f"{name[:front]}…{name[front + 1 - LETTERS :]}"
 
 
 def field(
@@ -101,8 +102,8 @@ def field(
     means, edges = in_stretches(values.T, columns)
     across = (WIDTH - NAME - VALUE) / max(total, 1)
     drawn = []
-    every = max(1, -(-11 // height))  # if rows are narrow, not every row has a name
-    short = [cut(name, 14) for name in names]
+    every = max(1, -(-11 // height))  # rows too narrow for a name each
+    short = [cut(name) for name in names]
     for i in range(0, rows, every):
         y = i * height + height / 2 + 4
         drawn.append(tag("text", tag("title", names[i]), short[i], x=NAME - 6,

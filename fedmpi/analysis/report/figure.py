@@ -165,7 +165,7 @@ def thinned(y: Reals, most: int) -> Integers:
 def frame_of(
     curves: Sequence[Curve],
     axis_units: quantities.Units,
-    y: tuple[float, float] | None = None,
+    y: tuple[float, float] | None,
 ) -> PlotArea:
     """Return the PlotArea that holds all Curves; with y None, from 0 to a round number."""
     most = max((float(curve.x[-1]) for curve in curves if curve.x.size), default=1.0)

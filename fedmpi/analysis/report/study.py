@@ -107,11 +107,9 @@ def center(values: Iterable[float]) -> float:
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def spread(
-    values: Iterable[float], form: Callable[[float], str] = quantities.accuracy
-) -> str:
+def spread(accuracies: Iterable[float]) -> str:
     """Return "mean ± standard deviation" of several numbers, a single number, or "-" for none."""
-    finite = [value for value in values if np.isfinite(value)]
+    finite, form = [value for value in accuracies if np.isfinite(value)], quantities.accuracy
     if len(finite) < 2:
         return form(finite[0]) if finite else "-"
     return f"{form(float(np.mean(finite)))} ± {form(float(np.std(finite, ddof=1)))}"
