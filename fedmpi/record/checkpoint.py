@@ -24,7 +24,7 @@ import numpy as np
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import DamagedError, ResultError
 from fedmpi.record.atomic import rename, replacement
-from fedmpi.record.digest import number_type
+from fedmpi.record.digest import little_endian, number_type
 from fedmpi.record.paths import Out
 
 MAGIC = b"FEDMPI-CHECKPOINT-1\n"
@@ -187,10 +187,9 @@ class _Parts:
 
     def _numbers(self, array: AnyArray) -> list[Any]:
         """Append an array, little-endian; return its entry."""
-        array = np.asarray(array, order="C")  # keeps a single number without an axis
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        little = little_endian(array)
         entry = self._append(little.data.cast("B") if little.size else b"")
-        return [*entry, little.dtype.str, list(array.shape)]
+        return [*entry, little.dtype.str, list(little.shape)]
 
     def client(self, client: int, data: bytes | bytearray) -> None:
         """Append the bytes of one client's memory."""

@@ -17,7 +17,7 @@ import numpy as np
 from fedmpi.arrays import AnyArray, Integers, Memory
 from fedmpi.comm.base import Comm
 from fedmpi.errors import MessageError
-from fedmpi.record.digest import number_type
+from fedmpi.record.digest import little_endian, number_type
 from fedmpi.round.spill import Spill
 from fedmpi.round.transfer import transferred
 
@@ -31,8 +31,7 @@ def pack(arrays: Memory) -> bytes:
 
     Numbers are little-endian. Each entry of the header is [name, dtype, shape].
     """
-    arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    arrays = {name: a.astype(a.dtype.newbyteorder("<"), copy=False) for name, a in arrays.items()}
+    arrays = {name: little_endian(array) for name, array in arrays.items()}
     header = json.dumps([[name, a.dtype.str, a.shape] for name, a in arrays.items()]).encode()
     raw = [a.reshape(-1).view(np.uint8).data for a in arrays.values()]
     return b"".join([np.array(len(header), _SIZE).tobytes(), header, *raw])
