@@ -117,11 +117,8 @@ def _module(
     model, gates = resolved.config.model, resolved.algorithm.gates(resolved.algorithm_keys)
     ratio = options.pop(GATES, None)
     module = build(model.name, shape, classes, resolved.model_keys | options, seed)
-    from fedmpi.learn.fitness import check_last  # as below, without torch until it is used
-
-    check_last(module, model.loss)
     if model.base is not None:
-        from fedmpi.learn.base_weights import load_base
+        from fedmpi.learn.base_weights import load_base  # as below, without torch until it is used
 
         load_base(module, model.base)
     if model.adapter is not None:
@@ -145,14 +142,17 @@ def _built(
 ) -> Engine:
     """Return an Engine and its model, built by torch."""
     from fedmpi.learn.engines import engine_for
+    from fedmpi.learn.fitness import check_last
 
     name, run = resolved.config.model.name, resolved.config.run
     on = _on_device(resolved.config, comm)
     with user_code.config_error_at(f"model.name = {name!r}") if ":" in name else nullcontext():
-        return engine_for(
+        engine = engine_for(
             make, sample, data, run.engine, run.threads_per_rank, on_step,
             resolved.algorithm.torch_only, on, width,
         )  # fmt: skip
+        check_last(partial(make, {}), sample, data.loss)
+    return engine
 
 
 def _on_device(config: Config, comm: Comm) -> OnDevice:

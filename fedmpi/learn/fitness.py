@@ -1,8 +1,11 @@
 """Checks that clients can train a torch module whose weights they share as a flat vector."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -13,8 +16,13 @@ from fedmpi.layout import MOST
 from fedmpi.learn.failed_layer import failure
 from fedmpi.learn.kinds import BATCH_NORMS
 
-COMPUTE = (WeightNorm, SpectralNorm)  # torch's older hooks, which run before each forward pass
-_OF_SIGMOID = ("bce", "sigmoid-quadratic", "sigmoid-linear")  # losses that apply a sigmoid
+COMPUTE = (WeightNorm, SpectralNorm)  # hooks of older code, before each forward pass
+_SIGMOIDS = {"Sigmoid": "sigmoid", "Hardsigmoid": "hardsigmoid"}
+_ONE_SIGN = {"LogSigmoid": "log-sigmoid", "Softmax": "softmax", "LogSoftmax": "log-softmax"}
+# Which operations of autograd may not be the last before a loss, with their names in messages.
+_LAST = {"bce": _SIGMOIDS | _ONE_SIGN, "sigmoid-quadratic": _SIGMOIDS, "sigmoid-linear": _SIGMOIDS}
+_MOVE = ("View", "UnsafeView", "Squeeze", "Unsqueeze", "Permute", "Transpose", "Clone", "Expand",
+         "Slice", "Select", "Split", "Unbind", "Cat", "Stack", "ToCopy")  # fmt: skip
 
 
 def check_kinds(module: nn.Module) -> None:
@@ -60,17 +68,35 @@ def _hidden(part: nn.Module, known: set[nn.Module]) -> str:
     return ""
 
 
-def check_last(module: nn.Module, loss: str) -> None:
-    """Raise ConfigError for a chain that ends with a sigmoid, if the loss applies one too.
+def check_last(make: Callable[[], nn.Module], sample: ArrayLike, loss: str) -> None:
+    """Raise ConfigError if the outputs are those of a sigmoid, and the loss takes the sigmoid too.
 
-    A softmax can be recognised by the outputs. A sigmoid cannot, so only chains are checked.
+    The numbers do not show it, so the last operation of a new module's pass of one `sample` is
+    looked at, whether a layer or the forward pass itself takes it. A sigmoid that is written
+    out, as 1 / (1 + exp(-x)), is not seen. Where labels are predicted by the sign of an output,
+    no operation that gives one sign alone may be the last.
     """
-    last = module
-    while isinstance(last, nn.Sequential) and len(last):
-        last = last[-1]
-    if last is not module and isinstance(last, nn.Sigmoid) and loss in _OF_SIGMOID:
-        raise ConfigError(f"model: ends with a Sigmoid, and model.loss = {loss!r} takes the "
-                          "sigmoid once more; leave the last layer out")
+    refused = _LAST.get(loss, {})
+    if not refused:
+        return
+    found = _last_operations(_run(make().eval(), torch.as_tensor(sample)).grad_fn)
+    if found and found <= set(refused):
+        name = refused[min(found)]
+        raise ConfigError(
+            f"model: ends with a {name}, and model.loss = {loss!r} takes the sigmoid of its "
+            f"outputs; leave the {name} out, or let a loss of your own take probabilities"
+        )
+
+
+def _last_operations(node: Any) -> set[str]:
+    """Return the names of the last operations that change numbers, from a node of autograd.
+
+    Those that only move numbers are passed; of several tensors that are joined each has its own.
+    """
+    name = "" if node is None else node.name().partition("Backward")[0]
+    if name not in _MOVE:
+        return {name}
+    return {last for before, _ in node.next_functions for last in _last_operations(before)}
 
 
 def check_tensors(module: nn.Module) -> None:

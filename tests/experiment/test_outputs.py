@@ -1,5 +1,7 @@
 """Outputs that are probabilities, before a loss that makes probabilities of them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -15,25 +17,26 @@ from fedmpi.learn.fitness import check_last
 
 LAST = {"none": nn.Identity(), "softmax": nn.Softmax(1), "log": nn.LogSoftmax(1),
         "sigmoid": nn.Sigmoid(), "relu": nn.ReLU()}  # fmt: skip
+FUNCTIONS = {"function": partial(functional.softmax, dim=1), "in forward": torch.sigmoid}
 
 
 class Functional(nn.Module):
-    """A linear layer, and a softmax that is no layer."""
+    """A linear layer, and a function that is no layer."""
 
-    def __init__(self, inputs, classes):
+    def __init__(self, inputs, classes, function):
         super().__init__()
-        self.last = nn.Linear(inputs, classes)
+        self.last, self.function = nn.Linear(inputs, classes), function
 
     def forward(self, x):
-        return functional.softmax(self.last(x.flatten(1)), dim=1)
+        return self.function(self.last(x.flatten(1)))
 
 
 @fedmpi.model
 def ended(input_shape, classes, last="none"):
     """A linear layer, and the module of LAST."""
     inputs = int(np.prod(input_shape))
-    if last == "function":
-        return Functional(inputs, classes)
+    if last in FUNCTIONS:
+        return Functional(inputs, classes, FUNCTIONS[last])
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes), LAST[last])
 
 
@@ -65,18 +68,67 @@ def test_a_loss_that_takes_no_softmax_takes_probabilities(loss):
     assert made(last="softmax", loss=loss).config.model.loss == loss
 
 
-@pytest.mark.parametrize("loss", ["bce", "sigmoid-linear"])
-def test_a_chain_with_a_sigmoid_before_a_loss_with_a_sigmoid_is_refused(loss):
-    for inner in (nn.Sequential(nn.Linear(4, 2), nn.Sigmoid()), nn.Sigmoid()):
-        with pytest.raises(ConfigError, match=f"ends with a Sigmoid, and model.loss = '{loss}'"):
-            check_last(nn.Sequential(nn.Linear(4, 4), inner), loss)
-    check_last(nn.Sequential(nn.Sigmoid(), nn.Linear(4, 2)), loss)
-    check_last(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid()), "mse")
+ENDS = {
+    "a sigmoid": lambda x: torch.sigmoid(x),
+    "a sigmoid in place": lambda x: x.clone().sigmoid_(),
+    "a sigmoid of each half": lambda x: torch.cat([half.sigmoid() for half in x.chunk(2, 1)], 1),
+    "a sigmoid that is turned and sized": lambda x: x.T.sigmoid().mT.unsqueeze(0).reshape(x.shape),
+    "a sigmoid with breaks": functional.hardsigmoid,
+    "a softmax": lambda x: functional.softmax(x, 1),
+    "a log-softmax": lambda x: functional.log_softmax(x, 1),
+    "a log-sigmoid": functional.logsigmoid,
+    "a module": nn.Sigmoid(),
+    "a chain": nn.Sequential(nn.Linear(10, 10), nn.Sequential(nn.Sigmoid())),
+    "a wider sigmoid": lambda x: 20 * x.sigmoid() - 10,
+    "a gate": lambda x: x * x.sigmoid(),
+    "a sigmoid and a plain half": lambda x: torch.cat([x[:, :5].sigmoid(), x[:, 5:]], 1),
+    "a hyperbolic tangent": lambda x: 5 * torch.tanh(x),
+}
+SIGMOIDS = [end for end in ENDS if end.startswith("a sigmoid ") and "plain" not in end]
+SIGMOIDS += ["a sigmoid", "a module", "a chain"]
+ONE_SIGN = ["a softmax", "a log-softmax", "a log-sigmoid"]
+RIGHT = [end for end in ENDS if end not in SIGMOIDS + ONE_SIGN]
 
 
-def test_it_is_refused_where_a_run_is_assembled():
-    with pytest.raises(ConfigError, match=r"ends with a Sigmoid.*leave the last layer out"):
-        made(last="sigmoid", loss="sigmoid-quadratic")
+class Ended(nn.Module):
+    """A linear layer, and an end of ENDS."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.first, self.end = nn.Linear(4, 10), ENDS[end]
+
+    def forward(self, x):
+        return self.end(self.first(x))
+
+
+def look(end, loss):
+    """Look at the last operation of a model before a loss."""
+    check_last(lambda: Ended(end), torch.ones(1, 4), loss)
+
+
+@pytest.mark.parametrize(("end", "loss"), [
+    *((end, loss) for end in SIGMOIDS for loss in ("bce", "sigmoid-quadratic", "sigmoid-linear")),
+    *((end, "bce") for end in ONE_SIGN)])
+def test_a_sigmoid_before_a_loss_with_a_sigmoid_is_refused_wherever_it_is_taken(end, loss):
+    with pytest.raises(ConfigError, match=f"ends with a .*, and model.loss = '{loss}' takes the "
+                       "sigmoid.*; leave the .* out, or let a loss of your own"):
+        look(end, loss)
+
+
+@pytest.mark.parametrize(("end", "loss"), [
+    *((end, "bce") for end in RIGHT), *((end, "mse") for end in ENDS),
+    *((end, "sigmoid-linear") for end in ONE_SIGN), *((end, "cross-entropy") for end in ENDS)])
+def test_a_last_operation_that_suits_the_loss_is_taken(end, loss):
+    look(end, loss)
+
+
+@pytest.mark.parametrize("last", ["sigmoid", "in forward"])
+@pytest.mark.parametrize("engine", ["auto", "batched", "debug"])
+def test_it_is_refused_where_a_run_is_assembled(last, engine):
+    tree = {"clients": {"number": 5}, "run": {"engine": engine},
+            "model": {"name": f"{__name__}:ended", "last": last, "loss": "sigmoid-quadratic"}}
+    with pytest.raises(ConfigError, match=r"ends with a sigmoid.*; leave the sigmoid out"):
+        assemble(of_tree(tree), Serial(), None)
 
 
 LOSSES = {
