@@ -17,6 +17,8 @@ from typing import Any, TypeGuard
 
 from fedmpi import __version__
 from fedmpi.cli import (
+    bench_run,
+    bench_setup,
     benchmarks,
     cluster,
     data_files,
@@ -37,8 +39,10 @@ from fedmpi.user_code import own_frames
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""
-INTERRUPTED = 130  # the exit code by which shells report a program ended by SIGINT
-RUNS = run.run, run.resume  # verbs that all ranks join
+INTERRUPTED = 130  # as shells count a program that SIGINT has ended
+RUNS = run.run, run.resume
+JOINING = (*RUNS, benchmarks.collectives, benchmarks.scale, bench_run.run, bench_setup.warmup,
+           diagnosis.doctor)  # verbs of which all ranks join
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
@@ -62,34 +66,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_output()
         return 0
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(args.verb)
     except Exception as error:
         report(error, args.debug)
         if _is_full(error):
             drop_output()
-        if args.verb in RUNS:
-            end_all_at_start(os.environ, 1)  # other ranks may not fail, and would wait for this one
+        if args.verb in JOINING:
+            end_all_at_start(os.environ, 1)  # the others may not fail, and would wait for this rank
         return 1
 
 
 def _hear_interrupts(verb: Callable[..., Any]) -> None:
     """Let SIGINT raise KeyboardInterrupt, except in `run` and `resume`, which it ends at once.
 
-    These verbs load many modules first, during which a KeyboardInterrupt could be lost, and have
-    nothing to clean up until they install their own handlers.
+    They have nothing to tidy up until then. While modules are loaded it could be lost, and a rank
+    inside MPI_Init would not hear it.
     """
     usual = signal.SIG_DFL, signal.default_int_handler
-    if signal.getsignal(signal.SIGINT) in usual:  # not under nohup, or inside another program
-        starts = verb in RUNS
-        with suppress(ValueError):  # only the main thread may set handlers
+    if signal.getsignal(signal.SIGINT) in usual:  # elsewhere: nohup, or a program around us
+        starts = verb in RUNS or (verb in JOINING and launched(os.environ))
+        with suppress(ValueError):  # in a thread, where it is not ours to say
             signal.signal(signal.SIGINT, usual[0] if starts else usual[1])
 
 
-def _interrupted() -> int:
+def _interrupted(verb: Callable[..., Any]) -> int:
     """Print that Ctrl-C ended the command before it had a result; return the exit code."""
     if rank_of(os.environ) == 0:
         print("fedmpi: interrupted", file=sys.stderr, flush=True)
-    if launched(os.environ):  # an orderly exit would wait for the other ranks
+    if verb in JOINING:
+        end_all_at_start(os.environ, INTERRUPTED)
+    if launched(os.environ):  # an orderly end would wait for the other ranks
         end_all(INTERRUPTED)
     return INTERRUPTED
 

@@ -5,9 +5,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fedmpi.cli.bench_setup import prepare, write
+from fedmpi.cli.bench_setup import check_file, prepare, write
 from fedmpi.cli.machine import cache_folder, data_root
-from fedmpi.cli.ranks import ending_together
+from fedmpi.cli.ranks import ending_together, joined
 from fedmpi.cli.words import add_set
 from fedmpi.errors import ConfigError
 
@@ -30,10 +30,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Run an experiment without a result file, and print how long its rounds took."""
-    from fedmpi.comm.start import start
-
-    comm = start(os.environ)
+    comm = joined(os.environ)
     with ending_together(comm, args.debug):
+        check_file(comm, args.json)
         found = _measured(args, comm)
         if comm.rank == 0:
             write(args.json, found)

@@ -14,10 +14,13 @@ from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.launchers import crowding
 from fedmpi.cli.machine import gpus_of_job, keep_freed_memory, mpiexec, one_thread_each
 from fedmpi.cli.submission import own_command
+from fedmpi.comm.launch import started
+from fedmpi.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedmpi.bench.measure import Found
     from fedmpi.bench.processes import Launch
+    from fedmpi.comm.base import Comm
 
 GBIT_S = 10.0  # of the network between emulated nodes
 
@@ -71,20 +74,35 @@ def on_nodes(launch: "Launch", count: int | None) -> "Iterator[Launch]":
 def new_file(text: str) -> Path:
     """Return the path of a file to write, checked before a long measurement begins.
 
-    Raises ArgumentTypeError if it cannot be written.
+    Ranks look at it together, once they are joined: see `check_file`. Raises ArgumentTypeError.
     """
     path = Path(text)
+    if started(os.environ)[0] == 1 and (fault := _fault_of(path)):
+        raise ArgumentTypeError(fault)
+    return path
+
+
+def check_file(comm: "Comm", path: Path | None) -> None:
+    """Raise ConfigError on all ranks if rank 0 cannot write the file; None for no file."""
+    from fedmpi.comm.alike import alike
+
+    with alike(comm):
+        if path and comm.rank == 0 and (fault := _fault_of(path)):
+            raise ConfigError(f"--json {fault}")
+
+
+def _fault_of(path: Path) -> str:
+    """Say what is wrong with the path of a file to write, or ""."""
     try:
         if path.is_dir() or not path.absolute().parent.is_dir():
-            raise ArgumentTypeError(f"{text}: name a file in a folder that exists")
+            return f"{path}: name a file in a folder that exists"
         new = not path.exists()
         path.open("a").close()
     except OSError as error:
-        raise ArgumentTypeError(f"{text}: {error.strerror}; name a file that can be "
-                                "written") from None
+        return f"{path}: {error.strerror}; name a file that can be written"
     if new:
-        path.unlink(missing_ok=True)  # another rank of this command may have removed it
-    return path
+        path.unlink()
+    return ""
 
 
 def write(path: Path | None, found: "Found | None") -> None:
@@ -95,10 +113,9 @@ def write(path: Path | None, found: "Found | None") -> None:
 
 def warmup(args: Namespace) -> None:
     """Compile the kernels into this node's cache; the ranks of a node share the work."""
-    from fedmpi.cli.ranks import ending_together
-    from fedmpi.comm.start import start
+    from fedmpi.cli.ranks import ending_together, joined
 
-    comm = start(os.environ)
+    comm = joined(os.environ)
     with ending_together(comm, args.debug):
         folder = prepare()
         from fedmpi.bench.warm import warm

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from fedmpi.cli import bench_run
+from fedmpi.cli import bench_run, bench_setup
 from fedmpi.cli.bench_setup import launch_of, new_file, on_nodes, prepare, say, warmup, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
-from fedmpi.cli.ranks import ending_together
+from fedmpi.cli.ranks import ending_together, joined
 from fedmpi.cli.words import Verbs
 from fedmpi.comm.launch import launched, refuse, started
 from fedmpi.errors import ConfigError
@@ -149,16 +149,15 @@ def _batched(args: Namespace) -> None:
 
 def collectives(args: Namespace) -> None:
     """Measure the sums over ranks, and whole runs; alone it starts its own ranks."""
-    from fedmpi.comm.start import start
-
     if not launched(os.environ):
         _collectives_alone(args)
         return
     if args.runs or args.ranks is not None or args.nodes is not None:
         refuse(os.environ,
                "bench collectives: --runs, --ranks and --nodes start ranks; give no mpiexec")
-    comm = cast("Mpi", start(os.environ))  # under a launcher
+    comm = cast("Mpi", joined(os.environ))  # under a launcher
     with ending_together(comm, args.debug):
+        bench_setup.check_file(comm, args.json)
         prepare()
         from fedmpi.bench import collectives as measured
 
@@ -219,13 +218,12 @@ def kernels(args: Namespace) -> None:
 
 def scale(args: Namespace) -> None:
     """Predict the sums on many nodes and check that on its own ranks; on ranks, only check."""
-    from fedmpi.comm.start import start
-
     if launched(os.environ):
-        comm = cast("Mpi", start(os.environ))
+        comm = cast("Mpi", joined(os.environ))
         if comm.size == 1:
             raise ConfigError("bench scale: real sums need 2 ranks; start it without mpiexec")
         with ending_together(comm, args.debug):
+            bench_setup.check_file(comm, args.json)
             prepare()
             from fedmpi.bench import check
 

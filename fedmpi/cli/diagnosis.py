@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from fedmpi.cli import facts
 from fedmpi.cli.words import Verbs
+from fedmpi.comm import launch
+from fedmpi.comm.leave import end_all_at_start
 from fedmpi.doctor import Finding
 from fedmpi.errors import ConfigError
 from fedmpi.text_file import text_of
@@ -44,8 +46,6 @@ def doctor(args: Namespace) -> int:
     Each line is a finding: ok, note or wrong, and the command that repairs it. The exit code
     is 1 if something is wrong.
     """
-    from fedmpi.comm import launch
-
     counted = args.mpi is not None and args.mpi is not True
     if counted and args.mpi < 1:
         raise ConfigError(f"--mpi {args.mpi}: must be 1 or more")
@@ -55,23 +55,23 @@ def doctor(args: Namespace) -> int:
         return _start_ranks(args)
     speaks = launch.rank_of(os.environ) == 0
     wrong = _print_findings(_interpreter(), speaks)
-    if wrong:  # the other checks need the libraries
+    if wrong:  # without its libraries nothing else can be looked at
+        end_all_at_start(os.environ, 1)  # perhaps on this node alone
         return 1
     from fedmpi.cli.ranks import ending_together
     from fedmpi.comm.library import library
 
-    wanted = _wanted(args.config, speaks)
     name, fault = library()
     launchers = facts.launchers()
     wrong |= _print_findings(_mpi(name, fault, launchers), speaks)
     comm = _joined(name, fault)
     with ending_together(comm, args.debug):
-        wrong |= _together(args, comm, wanted, (name, fault, launchers))
+        wrong |= _together(args, comm, (name, fault, launchers))
     return int(wrong)
 
 
 def _together(
-    args: Namespace, comm: "Comm", wanted: "RunSection", library: "tuple[str, str, Launchers]"
+    args: Namespace, comm: "Comm", library: "tuple[str, str, Launchers]"
 ) -> bool:
     """Print the common findings of the ranks; return whether one is wrong. Every rank calls this.
 
@@ -79,12 +79,11 @@ def _together(
     launchers.
     """
     from fedmpi.cli import all_nodes
-    from fedmpi.comm import launch
     from fedmpi.doctor import mpi_library
 
     name, fault, launchers = library
     speaks = launch.rank_of(os.environ) == 0 and comm.rank == 0
-    here = _node(args.out, wanted, comm)
+    here = _node(args.out, _wanted(args.config, comm), comm)
     nodes, elsewhere = all_nodes.from_all_nodes(comm, here)
     joined = None if fault else mpi_library.ranks(os.environ, comm.size, nodes, name, launchers)
     wrong = _print_findings([joined, *here, *all_nodes.nodes(comm, nodes)], speaks)
@@ -140,7 +139,7 @@ def _mpi(name: str, fault: str, launchers: "Launchers") -> list[Finding | None]:
 
 def _joined(name: str, fault: str) -> "Comm":
     """Return a Comm of the ranks of this start, or Serial if they cannot be joined."""
-    from fedmpi.comm import launch
+    from fedmpi.cli.ranks import hear_interrupts
     from fedmpi.comm.base import Serial
     from fedmpi.comm.library import family, join_ranks
 
@@ -148,6 +147,7 @@ def _joined(name: str, fault: str) -> "Comm":
     if fault or strange or not launch.launched(os.environ):
         return Serial()
     join_ranks()
+    hear_interrupts()
     from fedmpi.comm.mpi import Mpi
 
     return Mpi()
@@ -178,16 +178,18 @@ def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]
     ]
 
 
-def _wanted(config: str | None, speaks: bool) -> "RunSection":
-    """Return the section [run] of a configuration, or its defaults.
+def _wanted(config: str | None, comm: "Comm") -> "RunSection":
+    """The section [run] of a configuration, or the default one; collective over `comm`.
 
-    If it is faulty, the process that speaks reports it; the others exit with the same code.
+    A fault in it is told once. Ranks that are not joined leave with the same exit code.
     """
     from fedmpi import config as configuration
+    from fedmpi.comm.alike import alike
 
-    try:
-        return configuration.read(text_of(config) if config else "", config or "").run
-    except ConfigError:
-        if not speaks:
-            raise SystemExit(ConfigError.exit_code) from None
-        raise
+    with alike(comm):
+        try:
+            return configuration.read(text_of(config) if config else "", config or "").run
+        except ConfigError:
+            if comm.size == 1 and launch.rank_of(os.environ):
+                raise SystemExit(ConfigError.exit_code) from None
+            raise

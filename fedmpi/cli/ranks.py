@@ -1,7 +1,8 @@
 """End the ranks of a verb together: an error on one rank does not leave the others waiting."""
 
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,21 @@ from fedmpi.errors import AlikeError, FedmpiError
 
 if TYPE_CHECKING:  # it needs numpy, and doctor starts without
     from fedmpi.comm.base import Comm
+
+
+def joined(environ: MutableMapping[str, str]) -> "Comm":
+    """Return the Comm of a start, and hear SIGINT as a KeyboardInterrupt from then on."""
+    from fedmpi.comm.start import start
+
+    comm = start(environ)
+    hear_interrupts()
+    return comm
+
+
+def hear_interrupts() -> None:
+    """Let SIGINT be a KeyboardInterrupt again, where it ends the process while MPI starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
