@@ -77,7 +77,7 @@ def test_check_refuses_what_run_would_refuse(main, tmp_path, capsys, word):
 
 @pytest.mark.parametrize(("method", "meanings"), [
     ("dpf", {"start": "sparsity of the first mask", "every": "rounds between masks"}),
-    ("adp-v2", {"inside": "what is pruned", "variant": "the abstract, or the code"}),
+    ("adp-v2", {"inside": "the inner algorithm", "variant": "the abstract, or the code"}),
     ("heterofl-complete", {"widths": "drawn with equal chances"}),
 ])
 def test_a_meaning_is_that_of_the_key_in_its_line(method, meanings):

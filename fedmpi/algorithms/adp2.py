@@ -40,8 +40,8 @@ class ADP2(Inside, name="adp-v2"):
         """The [algorithm] keys of ADP v2."""
 
         variant: Literal["paper", "released"] = "paper"  # the abstract, or the code
-        salient: float = Field(0.5, gt=0, le=1)  # share that moves in a step; for 'paper'
-        threshold: float = Field(1e-3, ge=0)  # entries up to it become 0; for 'released'
+        salient: float = Field(0.5, gt=0, le=1)  # share of weights that a step moves, for 'paper'
+        threshold: float = Field(1e-3, ge=0)  # weights up to it become 0, for 'released'
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

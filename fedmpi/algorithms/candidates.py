@@ -35,8 +35,8 @@ class Candidates(Algorithm):
         """The [algorithm] keys of a choice."""
 
         sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
-        candidates: int = Field(5, ge=1)  # with 1 there is no choice
-        noise: float = Field(0.5, ge=0, lt=1)  # by which the layers' densities differ
+        candidates: int = Field(5, ge=1)  # number of candidates; with 1 there is no choice
+        noise: float = Field(0.5, ge=0, lt=1)  # by how much the layers' densities differ
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

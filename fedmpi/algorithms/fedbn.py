@@ -31,7 +31,7 @@ class FedBN(Personal, name="fedbn"):
     class Keys(Section):
         """The [algorithm] keys of FedBN."""
 
-        private: Literal["all", "statistics"] = "all"  # what stays with the client
+        private: Literal["all", "statistics"] = "all"  # which values stay with the client
 
     @cached_property
     def _shared(self) -> Support:

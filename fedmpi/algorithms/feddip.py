@@ -57,11 +57,11 @@ class FedDIP(Algorithm, name="feddip"):
         end: float = Field(0.9, ge=0, lt=1)  # sparsity at the end, s_p
         every: int = Field(5, ge=1)  # R, rounds between masks
         penalty: NotNegative = 1e-3  # largest weight of the group penalty, lambda_max
-        steps: int = Field(20, ge=2)  # steps in which the penalty grows, Q
+        steps: int = Field(20, ge=2)  # number of steps in which the penalty grows, Q
         power: ERKPower = 1.0  # exponent of ERK's densities
-        regrow: Regrow = "dense_average"  # what is ranked for a new mask
-        upload: Literal["dense", "pruned"] = "dense"  # what clients send
-        norm: Literal["masked", "dense"] = "masked"  # the pass that gives running statistics
+        regrow: Regrow = "dense_average"  # which weights are ranked for a new mask
+        upload: Literal["dense", "pruned"] = "dense"  # which weights clients send
+        norm: Literal["masked", "dense"] = "masked"  # the pass that determines running statistics
         variant: Literal["paper", "released"] = "paper"  # how the penalty grows
 
         @model_validator(mode="after")
@@ -81,7 +81,7 @@ class FedDIP(Algorithm, name="feddip"):
         return {"weights": weights, "mask": np.ones(self.layout.size, np.uint8)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Return a Plan: pruned model down, gradients at the pruned weights, `upload` up."""
+        """Return a Plan: the pruned model down; the mask for gradients at the pruned weights."""
         mask, start = state["mask"], None
         down = self._held(mask)
         if round == 0:

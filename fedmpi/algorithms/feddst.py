@@ -42,9 +42,9 @@ class FedDST(Algorithm, name="feddst"):
         """The [algorithm] keys of FedDST."""
 
         sparsity: float = Field(0.8, ge=0, lt=1)  # share of the weights that masks leave out
-        alpha: float = Field(0.01, ge=0, le=1)  # share of the weights that move, at first
+        alpha: float = Field(0.01, ge=0, le=1)  # share of the weights that are replaced, at first
         every: int = Field(15, ge=1)  # rounds between adjustments
-        until: float = Field(1.0, gt=0, le=1)  # share of the rounds after which masks stay
+        until: float = Field(1.0, gt=0, le=1)  # share of the rounds after which masks are constant
         power: ERKPower = 1.0  # exponent of ERK's densities
         variant: Literal["paper", "released"] = "paper"  # 'released': alpha counts twice
 

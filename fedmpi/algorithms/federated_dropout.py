@@ -24,7 +24,7 @@ class FederatedDropout(Widths, name="federated-dropout"):
     class Keys(Widths.Keys):
         """The [algorithm] keys of federated dropout."""
 
-        widths: Shares = (0.75,)  # of these, one is drawn for each client
+        widths: Shares = (0.75,)  # one of them is drawn for each client
 
     def rows_of(self, layer: Layer, count: int, round: int, client: int) -> Bools:
         """Return bool[rows]: which `count` of a layer's rows a client has in a round."""

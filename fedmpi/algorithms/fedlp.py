@@ -3,7 +3,7 @@
 Zhu, Shi, Luo, Wang, Peng, Fan and Letaief, "FedLP: Layer-wise Pruning Mechanism for
 Communication-Computation Efficient Federated Learning", ICC 2023, arXiv:2303.06360, the
 scheme for homogeneous models: layer l of client k is kept with probability p, and a layer
-of the global model becomes the mean over the clients that kept it, or stays.
+of the global model becomes the mean over the clients that kept it; without any it is unchanged.
 Deviations: the authors' code gives all clients the same weight, which is [clients] weighting =
 "uniform" here, and draws for each tensor, which is granularity = "tensor".
 """
@@ -27,7 +27,7 @@ class FedLP(Algorithm, name="fedlp"):
         """The [algorithm] keys of FedLP-Homo."""
 
         p: float = Field(0.5, ge=0, le=1)  # probability that a client keeps a layer
-        granularity: Literal["layer", "tensor"] = "layer"  # what is kept as a whole
+        granularity: Literal["layer", "tensor"] = "layer"  # the unit that is kept or left out
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -41,7 +41,7 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
         """The [algorithm] keys of FedLP-Hetero."""
 
         prefer: Literal[1, 2, 3, 4, 5, "uniform"] = 5  # the level that clients prefer
-        chance: float = Field(0.6, ge=0, le=1)  # that a client has the preferred level
+        chance: float = Field(0.6, ge=0, le=1)  # probability that a client has the preferred level
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -35,10 +35,10 @@ class FedMef(FedTiny, name="fedmef"):
     class Keys(FedTiny.Keys):
         """The [algorithm] keys of FedMef."""
 
-        candidates: int = Field(1, ge=1)  # with 1 there is no choice
-        alpha: float = Field(0.2, ge=0, le=1)  # share of the weights that move, at first
-        layers: Literal["turn", "all"] = "all"  # how many move at once
-        penalty: NotNegative = 1.0  # weight of the penalty on the smallest
+        candidates: int = Field(1, ge=1)  # number of candidates; with 1 there is no choice
+        alpha: float = Field(0.2, ge=0, le=1)  # share of the weights that are replaced, at first
+        layers: Literal["turn", "all"] = "all"  # how many layers change their masks at once
+        penalty: NotNegative = 1.0  # weight of the penalty on the smallest weights
         extruded: float = Field(0.5, ge=0, le=1)  # share of kept weights with a penalty, at first
 
     def plan(self, state: State, round: int, client: int) -> Plan:

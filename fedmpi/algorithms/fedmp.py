@@ -43,9 +43,9 @@ class FedMP(Algorithm, name="fedmp"):
     class Keys(Section):
         """The [algorithm] keys of FedMP."""
 
-        ratios: tuple[Unit, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)  # shares of rows that go
-        discount: float = Field(0.98, gt=0, le=1)  # of older rewards, each round of a client
-        margin: Rate = 0.05  # added to the distance of times
+        ratios: tuple[Unit, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)  # shares of the rows that are left out
+        discount: float = Field(0.98, gt=0, le=1)  # factor on a client's older rewards each round
+        margin: Rate = 0.05  # added to the distance between times
 
         @field_validator("ratios")
         @classmethod

@@ -41,7 +41,7 @@ class FedMTL(Algorithm, name="fedmtl"):
         """The [algorithm] keys of FedMTL."""
 
         # None: 10^-(1 + the number of digits of the number of parameters), as in the code.
-        strength: NotNegative | None = None  # weight of what ties the clients' models together
+        strength: NotNegative | None = None  # weight of the term that ties clients' models together
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan: mean down, client's model up; gradients get 2 s (2 w - mean) added."""

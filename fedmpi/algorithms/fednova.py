@@ -38,7 +38,7 @@ class FedNova(Algorithm, name="fednova"):
         return {"weights": self.total(), "normalised": self.total(), "length": length}
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add one client to all three."""
+        """Add a client to all three sums."""
         super().add(sums, arrival)
         values, support, *_ = arrival.parts["weights"]
         length = self.length(arrival.steps)
@@ -55,7 +55,7 @@ class FedNova(Algorithm, name="fednova"):
         scale = normalised.weight / sums["length"].weight
         scale *= float(sums["length"].mean(np.zeros(1, np.float32))[0])
         pulled *= np.float32(scale)
-        noise = sums["weights"].noise  # of a stage, on the change as FedAvg would have it
+        noise = sums["weights"].noise  # a stage's noise, as FedAvg would add it to the change
         pulled = pulled if noise is None else pulled + noise
         step = np.where(self.layout.trained, pulled, mean - weights)
         return {**state, "weights": weights + step}

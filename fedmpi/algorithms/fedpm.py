@@ -46,17 +46,17 @@ class FedPM(Algorithm, name="fedpm"):
     class Keys(Section):
         """The [algorithm] keys of FedPM."""
 
-        values: Literal["signed", "drawn"] = "signed"  # one size, or drawn as first weights
-        spread: Rate = 2.718281828459045  # their size times sqrt(inputs)
-        reset: int = Field(1, ge=1)  # rounds whose masks are averaged
-        margin: float = Field(0.01, ge=1e-6, lt=0.5)  # no theta is nearer to 0 or 1
+        values: Literal["signed", "drawn"] = "signed"  # weights of one size, or the first weights
+        spread: Rate = 2.718281828459045  # magnitude of the weights times sqrt(inputs)
+        reset: int = Field(1, ge=1)  # number of rounds over which masks are averaged
+        margin: float = Field(0.01, ge=1e-6, lt=0.5)  # least distance of theta from 0 and 1
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.masked = np.zeros(self.layout.size, np.uint8)
         for tensor in self.layout.tensors:
             layer = self.layout.layers[tensor.layer]
-            own = tensor.name.rpartition(".")[0] == layer.name  # and no joined normalisation's
+            own = tensor.name.rpartition(".")[0] == layer.name  # not of a joined normalisation
             self.masked[tensor.block] = tensor.trained and own and layer.kind in MASKED
         told = (self.masked != 0) | ~self.layout.trained
         self._told = Support(self.layout, "coordinate", told.astype(np.uint8))

@@ -22,7 +22,7 @@ class FedProx(Algorithm, name="fedprox"):
     class Keys(Section):
         """The [algorithm] keys of FedProx."""
 
-        mu: NotNegative = 0.01  # weight of the pull; the paper tries 0.001 to 1
+        mu: NotNegative = 0.01  # weight of the proximal term; the paper tries 0.001 to 1
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan: the whole model both ways, and the proximal term."""

@@ -26,7 +26,7 @@ class FedRolexComplete(HeteroFLComplete, name="fedrolex-complete"):
     class Keys(HeteroFLComplete.Keys):
         """The [algorithm] keys of complete FedRolex."""
 
-        dynamic: bool = True  # widths drawn each round
+        dynamic: bool = True  # draw widths in each round
 
     def rows_of(self, layer: Layer, count: int, round: int, client: int) -> Bools:
         """Return bool[rows]: which `count` of a layer's rows a client has in a round."""

@@ -46,9 +46,9 @@ class FedRTS(Algorithm, name="fedrts"):
         power: ERKPower = 1.0  # exponent of ERK's densities
         alpha: float = Field(0.2, ge=0, le=1)  # share of the weights in doubt, at first
         every: int = Field(10, ge=1)  # rounds between masks
-        until: float = Field(0.6, gt=0, le=1)  # share of the rounds after which masks stay
-        gamma: float = Field(0.5, ge=0, le=1)  # weight of what clients say, against their mean
-        trust: float = Field(10.0, gt=0, le=1e9)  # what the result of one round counts
+        until: float = Field(0.6, gt=0, le=1)  # share of the rounds after which masks are constant
+        gamma: float = Field(0.5, ge=0, le=1)  # weight of clients' votes against that of their mean
+        trust: float = Field(10.0, gt=0, le=1e9)  # weight of one round's result in the posterior
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -36,7 +36,7 @@ from fedmpi.totals import Sums
 
 
 class FedSGC(Algorithm, name="fedsgc"):
-    """Masks that move by gradient congruity; sparsity = 0 is FedAvg."""
+    """Masks that change by gradient congruity; sparsity = 0 is FedAvg."""
 
     level = "coordinate"
     fill = "zero"
@@ -48,11 +48,11 @@ class FedSGC(Algorithm, name="fedsgc"):
 
         sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that masks leave out
         power: ERKPower = 1.0  # exponent of ERK's densities
-        alpha: float = Field(0.2, ge=0, le=1)  # share of the weights that move, at first
-        every: int = Field(10, ge=1)  # rounds between moves
-        until: float = Field(0.6, gt=0, le=1)  # share of the rounds after which masks stay
-        opposed: float = Field(0.5, ge=0, le=1)  # share of what goes; the paper's lambda
-        agreeing: float = Field(0.5, ge=0, le=1)  # share of what comes; the paper's beta
+        alpha: float = Field(0.2, ge=0, le=1)  # share of the weights that are replaced, at first
+        every: int = Field(10, ge=1)  # rounds between changes of masks
+        until: float = Field(0.6, gt=0, le=1)  # share of the rounds after which masks are constant
+        opposed: float = Field(0.5, ge=0, le=1)  # share of drops against the step; paper's lambda
+        agreeing: float = Field(0.5, ge=0, le=1)  # share of growth along the step; paper's beta
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -55,13 +55,13 @@ class FedSkel(Algorithm, name="fedskel"):
     class Keys(Section):
         """The [algorithm] keys of FedSkel."""
 
-        ratio: Share | Literal["speed"] = 0.25  # r, or each device's own
-        least: float = Field(0.1, gt=0, le=1)  # lowest r of a device, with ratio = 'speed'
+        ratio: Share | Literal["speed"] = 0.25  # r, or 'speed': each device's own
+        least: float = Field(0.1, gt=0, le=1)  # lowest r of a device with ratio = 'speed'
         updates_per_set: int = Field(3, ge=0)  # UpdateSkel rounds after each SetSkel round
         cycle: Literal["client", "global"] = "client"  # whose rounds are counted
         score: Score = "activation"  # what makes a filter important
-        layers: Literal["conv", "conv+linear"] = "conv+linear"  # which have skeletons
-        linear: Literal["shared", "local"] = "shared"  # 'local': stays in skeleton rounds
+        layers: Literal["conv", "conv+linear"] = "conv+linear"  # which layers have skeletons
+        linear: Literal["shared", "local"] = "shared"  # 'local': own in UpdateSkel rounds
         variant: Literal["paper", "released"] = "paper"  # 'released' sends whole models
 
     def __init__(self, keys: Keys, setting: Setting) -> None:

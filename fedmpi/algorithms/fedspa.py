@@ -35,7 +35,7 @@ class FedSpa(PersonalMask, name="fedspa"):
         """The [algorithm] keys of FedSpa."""
 
         sparsity: float = Field(0.5, ge=0, lt=1)  # share of the weights that masks leave out
-        alpha: float = Field(0.5, ge=0, le=1)  # share of the weights that move, at first
+        alpha: float = Field(0.5, ge=0, le=1)  # share of the weights that are replaced, at first
         power: ERKPower = 1.0  # exponent of ERK's densities
 
     def plan(self, state: State, round: int, client: int) -> Plan:

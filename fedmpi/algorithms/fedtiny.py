@@ -40,10 +40,10 @@ class FedTiny(Candidates, name="fedtiny"):
     class Keys(Candidates.Keys):
         """The [algorithm] keys of FedTiny."""
 
-        alpha: float = Field(0.3, ge=0, le=1)  # share of the weights that move, at first
-        every: int = Field(10, ge=1)  # rounds between moves
-        until: float = Field(0.33, gt=0, le=1)  # share of the rounds after which masks stay
-        layers: Literal["turn", "all"] = "turn"  # how many move at once
+        alpha: float = Field(0.3, ge=0, le=1)  # share of the weights that are replaced, at first
+        every: int = Field(10, ge=1)  # rounds between changes of masks
+        until: float = Field(0.33, gt=0, le=1)  # share of the rounds after which masks are constant
+        layers: Literal["turn", "all"] = "turn"  # how many layers change their masks at once
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan of the choice, and after it of the sparse model both ways."""

@@ -36,7 +36,7 @@ class FIARSE(Algorithm, name="fiarse"):
         """The [algorithm] keys of FIARSE."""
 
         shares: Shares = (1.0, 0.5, 0.25, 0.125, 0.0625)  # drawn with equal chances
-        gradient: Literal["importance", "held"] = "importance"  # sees the threshold, or not
+        gradient: Literal["importance", "held"] = "importance"  # whether it uses the threshold
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -50,11 +50,11 @@ class FLASH(Algorithm, name="flash"):
         """The [algorithm] keys of FLASH."""
 
         sparsity: float = Field(0.95, ge=0, lt=1)  # share of the weights that masks leave out
-        masks: Literal["learnt", "fixed"] = "learnt"  # whether the mask moves
-        warmup: int = Field(10, ge=1)  # how many rounds' steps the first one has
+        masks: Literal["learnt", "fixed"] = "learnt"  # whether the mask changes
+        warmup: int = Field(10, ge=1)  # length of the first round, in rounds
         rate: float = Field(0.25, ge=0, le=1)  # share of the weights that are replaced, at first
         every: int = Field(1, ge=1)  # rounds between masks
-        mean: Literal["all", "holders"] = "all"  # over whom a weight is averaged
+        mean: Literal["all", "holders"] = "all"  # clients over which a weight is averaged
         shares: Shares = (1.0,)  # drawn with equal chances
 
     def __init__(self, keys: Keys, setting: Setting) -> None:

@@ -39,7 +39,7 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
         """The [algorithm] keys of complete HeteroFL."""
 
         clip: float = Field(1.0, ge=0)  # largest norm of a gradient; 0: no limit
-        dynamic: bool = False  # widths drawn each round
+        dynamic: bool = False  # draw widths in each round
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

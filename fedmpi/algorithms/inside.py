@@ -14,8 +14,8 @@ from fedmpi.totals import Pending, Sums
 class InsideKeys(Keys):
     """The [algorithm] keys that choose the inner algorithm, and that algorithm's own keys."""
 
-    inside: Literal["fedavg", "fedprox", "fednova", "scaffold"] = "fedavg"  # what is pruned
-    mu: NotNegative = 0.01  # weight of FedProx's pull
+    inside: Literal["fedavg", "fedprox", "fednova", "scaffold"] = "fedavg"  # the inner algorithm
+    mu: NotNegative = 0.01  # weight of FedProx's proximal term
 
 
 class Inside(Algorithm):
@@ -40,52 +40,52 @@ class Inside(Algorithm):
             setattr(self, name, getattr(self.inner, name))
 
     def allow_sparse(self, why: str) -> None:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         self.inner.allow_sparse(why)
         self._take_over()
 
     @classmethod
     def sends_as_planned(cls, keys: InsideKeys) -> bool:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         inner: type[Algorithm] = ALGORITHMS[keys.inside]
         return inner.sends_as_planned(keys)
 
     def start(self, weights: Vector) -> State:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.start(weights)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.plan(state, round, client)
 
     def load(self, round: int, client: int) -> float:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.load(round, client)
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.message(job, report)
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.remember(job, report, message, arrival)
 
     def own(self, state: State, client: int) -> Own | None:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.own(state, client)
 
     def zero(self) -> Sums:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.zero()
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         self.inner.add(sums, arrival)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.step(state, sums, round)
 
     def kept(self, state: State) -> Flags | None:
-        """Ask the inner algorithm."""
+        """Delegate to the inner algorithm."""
         return self.inner.kept(state)

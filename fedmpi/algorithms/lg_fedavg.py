@@ -4,7 +4,7 @@ Liang, Liu, Ziyin, Allen, Auerbach, Brent, Salakhutdinov and Morency, "Think Loc
 Globally: Federated Learning with Local and Global Representations", arXiv:2001.01523. All
 layers are trained; only the shared layers travel. As in the paper, a run may begin with
 `warmup` rounds of FedAvg, from whose model the personal layers start.
-Deviation: [clients] weighting weights the mean; the code gives all clients the same weight.
+Deviation: the mean follows [clients] weighting; the code gives all clients the same weight.
 """
 
 from functools import cached_property
@@ -29,9 +29,9 @@ class LGFedAvg(Personal, name="lg-fedavg"):
     class Keys(Section):
         """The [algorithm] keys of LG-FedAvg."""
 
-        shared: int = Field(2, ge=0)  # number of layers that are everyone's
-        side: Literal["first", "last"] = "last"  # which end of the model they are
-        warmup: int = Field(0, ge=0)  # rounds of FedAvg before
+        shared: int = Field(2, ge=0)  # number of layers that all clients share
+        side: Literal["first", "last"] = "last"  # the end of the model with the shared layers
+        warmup: int = Field(0, ge=0)  # rounds of FedAvg at the beginning
 
     @cached_property
     def _shared(self) -> Support:

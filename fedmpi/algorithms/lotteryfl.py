@@ -32,9 +32,9 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
     class Keys(Section):
         """The [algorithm] keys of LotteryFL."""
 
-        accuracy: float = Field(0.5, ge=0, le=1)  # on the client's samples, to prune
-        rate: float = Field(0.2, gt=0, lt=1)  # share of the weights left that goes each time
-        target: float = Field(0.1, ge=0, le=1)  # share of weights at which pruning ends
+        accuracy: float = Field(0.5, ge=0, le=1)  # accuracy above which a client prunes
+        rate: float = Field(0.2, gt=0, lt=1)  # share of the weights left that is dropped each time
+        target: float = Field(0.1, ge=0, le=1)  # share of the weights at which pruning ends
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

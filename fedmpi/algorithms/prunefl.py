@@ -50,8 +50,8 @@ class PruneFL(Algorithm, name="prunefl"):
         constant: Rate = 1.0  # seconds of a round without any weight
         exchange: Rate = 5.56e-6  # seconds to exchange a weight
         compute: NotNegative = 1e-9  # seconds for one multiply-add of a weight
-        seconds: tuple[Rate, ...] = ()  # of a weight of each layer; default: from the two above
-        variant: Literal["paper", "authors", "released"] = "paper"  # what weights are ranked by
+        seconds: tuple[Rate, ...] = ()  # seconds of a weight, by layer; default: from the two above
+        variant: Literal["paper", "authors", "released"] = "paper"  # how weights are ranked
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -41,14 +41,14 @@ class Skeletonization(Algorithm, name="skeletonization"):
     class Keys(Section):
         """The [algorithm] keys of Skeletonization."""
 
-        criterion: float = Field(0.1, gt=0)  # mean training error at which a unit may go
+        criterion: float = Field(0.1, gt=0)  # mean training error at which a unit may be removed
         train: int = Field(1000, ge=1)  # most rounds before the first removal
-        retrain: int = Field(100, ge=1)  # most rounds after each
-        units: int = Field(1, ge=1)  # hidden units that stay in any case
-        inputs: bool = False  # remove input units too
-        error: Literal["cross-entropy", "quadratic"] = "cross-entropy"  # what clients minimise
-        relevance: Literal["linear", "quadratic"] = "linear"  # the error behind relevance
-        outputs: Literal["softmax", "sigmoid"] = "softmax"  # what comes after the last layer
+        retrain: int = Field(100, ge=1)  # most rounds after each removal
+        units: int = Field(1, ge=1)  # number of hidden units that always stay
+        inputs: bool = False  # allow the removal of input units
+        error: Literal["cross-entropy", "quadratic"] = "cross-entropy"  # the training error
+        relevance: Literal["linear", "quadratic"] = "linear"  # the error that defines relevance
+        outputs: Literal["softmax", "sigmoid"] = "softmax"  # function after the last layer
         rank: Literal["absolute", "signed"] = "absolute"  # relevance by magnitude or sign
         smoothing: float = Field(0.8, ge=0, lt=1)  # weight of earlier relevance
 

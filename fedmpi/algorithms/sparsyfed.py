@@ -1,4 +1,4 @@
-"""SparsyFed: clients train powers of their parameters, which keeps small ones small, and prune.
+"""SparsyFed: weights are powers of the trained parameters, so that small weights stay small.
 
 Guastella, Sani, Iacob, Mora, Bellavista and Lane, "SparsyFed: Sparse Adaptive Federated Training",
 ICLR 2025, arXiv:2504.05153, written from a copy of its code (train_test.py, the modules without
@@ -38,7 +38,7 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
         """The [algorithm] keys of SparsyFed."""
 
         sparsity: float = Field(0.95, ge=0, lt=1)  # share of the weights that are not sent
-        beta: float = Field(1.25, ge=1, allow_inf_nan=False)  # power of the parameters; 1 for none
+        beta: float = Field(1.25, ge=1, allow_inf_nan=False)  # power of the parameters; 1: none
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -9,7 +9,7 @@ each client; over all clients this is the mask of SSFL (arXiv:2405.09037). mask 
 Zhang and Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", ICLR 2020,
 arXiv:2002.07376: measured in the same way, the weights of largest signed w (H g) stay, where g is
 the gradient of the prunable weights. Its code also divides outputs by 200, redraws linear layers
-and takes as many samples of each class. mask = "synflow": Tanaka, Kunin, Yamins and Ganguli,
+and takes equally many samples of each class. mask = "synflow": Tanaka, Kunin, Yamins and Ganguli,
 "Pruning neural networks without any data by iteratively conserving synaptic flow", NeurIPS 2020,
 arXiv:2006.05467, and its code: in each of 100 steps the weights of largest synaptic flow stay,
 fewer by a constant factor; no data is needed. mask = "erk" or "random": a random mask at
@@ -54,8 +54,8 @@ class StaticMask(Algorithm, name="static-mask"):
         mask: Rule = "snip"  # how weights are chosen
         sparsity: float = Field(0.9, ge=0, lt=1)  # share of the weights that the mask leaves out
         power: ERKPower = 1.0  # exponent of ERK's densities
-        batches: int = Field(1, ge=1)  # that each client measures, for SNIP and GraSP
-        rescale: bool = False  # first weights / sqrt(density)
+        batches: int = Field(1, ge=1)  # batches that each client measures, for SNIP and GraSP
+        rescale: bool = False  # divide first weights by sqrt(density)
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -34,9 +34,9 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
     class Keys(Section):
         """The [algorithm] keys of Sub-FedAvg."""
 
-        rate: float = Field(0.1, gt=0, lt=1)  # share of the weights left that goes each time
-        accuracy: float = Field(0.5, ge=0, le=1)  # on the client's samples, to prune
-        distance: float = Field(1e-4, ge=0, le=1)  # mean share of a layer in which masks differ
+        rate: float = Field(0.1, gt=0, lt=1)  # share of the weights left that is dropped each time
+        accuracy: float = Field(0.5, ge=0, le=1)  # accuracy above which a client prunes
+        distance: float = Field(1e-4, ge=0, le=1)  # distance of masks above which a client prunes
         target: float = Field(0.5, ge=0, le=1)  # share of the weights at which pruning ends
 
     def __init__(self, keys: Keys, setting: Setting) -> None:

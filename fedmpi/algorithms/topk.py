@@ -34,7 +34,7 @@ class TopK(SparseUpload, name="topk"):
     class Keys(Section):
         """The [algorithm] keys of top-k."""
 
-        share: float = Field(0.01, gt=0, le=1)  # part of the changes that is sent
+        share: float = Field(0.01, gt=0, le=1)  # share of the change that is sent
         feedback: bool = True  # keep the residual
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:

@@ -17,7 +17,7 @@ class Widths(Algorithm):
 
     level = "coordinate"
     knob = "widths"
-    moves = False  # whether a client has other rows from round to round
+    moves = False  # whether a client's rows change from round to round
 
     class Keys(Section):
         """The [algorithm] keys of methods with widths."""

@@ -30,9 +30,9 @@ class ZeroFL(SparseUpload, name="zerofl"):
     class Keys(Section):
         """The [algorithm] keys of ZeroFL."""
 
-        sparsity: float = Field(0.9, ge=0, lt=1)  # s: clients send the share 1 - s, and `more`
+        sparsity: float = Field(0.9, ge=0, lt=1)  # s: clients send the share 1 - s + `more`
         more: float = Field(0.1, ge=0, le=1)  # share of the weights sent beyond 1 - sparsity
-        by: Literal["weights", "difference"] = "difference"  # what weights are ranked by
+        by: Literal["weights", "difference"] = "difference"  # how weights are ranked
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)

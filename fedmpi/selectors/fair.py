@@ -28,7 +28,7 @@ class Fair(Selector, name="fair"):
     class Keys(Section):
         """The keys of fair."""
 
-        haste: float = Field(0.0, ge=0, allow_inf_nan=False)  # how much a slow device counts
+        haste: float = Field(0.0, ge=0, allow_inf_nan=False)  # weight of the duration of a round
 
     def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)

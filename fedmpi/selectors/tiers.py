@@ -27,7 +27,7 @@ class Tiers(LastLosses, name="tiers"):
     class Keys(Section):
         """The keys of tiers."""
 
-        tiers: Positive = 5  # as many clients in each, but for rounding
+        tiers: Positive = 5  # number of tiers, of equal sizes up to rounding
 
     def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)

@@ -34,8 +34,8 @@ class Compress(Stage, name="compress"):
     class Keys(Section):
         """The keys of a compress stage."""
 
-        bound: float = Field(0.01, ge=1e-6, le=0.5)  # largest error, over a tensor's largest
-        feedback: bool = False  # keep the error
+        bound: float = Field(0.01, ge=1e-6, le=0.5)  # largest error over a tensor's largest value
+        feedback: bool = False  # keep the error for the next change
 
     def __init__(self, keys: Any, setting: StageSetting) -> None:
         super().__init__(keys, setting)

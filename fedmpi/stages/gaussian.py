@@ -32,10 +32,10 @@ class Gaussian(Stage, name="gaussian"):
     class Keys(Section):
         """The keys of a gaussian stage."""
 
-        multiplier: float = Field(1.0, ge=0, allow_inf_nan=False)  # noise over sensitivity
-        norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # of the clip stage before
+        multiplier: float = Field(1.0, ge=0, allow_inf_nan=False)  # noise relative to sensitivity
+        norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # norm of the clip stage before
         at: Literal["server", "client"] = "server"
-        delta: float = Field(1e-5, gt=0, lt=1)  # at which epsilon is told
+        delta: float = Field(1e-5, gt=0, lt=1)  # delta for which epsilon is reported
 
     @property
     def noise(self) -> Noise:

@@ -29,7 +29,7 @@ class Quantise(Stage, name="quantise"):
         """The keys of a quantise stage."""
 
         bits: Literal[8, 4] = 8
-        feedback: bool = False  # keep the rounding error
+        feedback: bool = False  # keep the rounding error for the next change
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
         """Round every part."""

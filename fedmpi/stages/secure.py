@@ -37,7 +37,7 @@ class Secure(Stage, name="secure"):
     class Keys(Section):
         """The keys of a secure stage."""
 
-        neighbours: int = Field(20, ge=2, le=1000, multiple_of=2)  # clients that share masks
+        neighbours: int = Field(20, ge=2, le=1000, multiple_of=2)  # how many share a client's masks
 
     @property
     def more_down(self) -> int:

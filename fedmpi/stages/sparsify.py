@@ -25,7 +25,7 @@ class Sparsify(Stage, name="topk"):
     class Keys(Section):
         """The keys of a topk stage."""
 
-        share: float = Field(0.01, gt=0, le=1)  # part of the changes that is sent
+        share: float = Field(0.01, gt=0, le=1)  # share of the change that is sent
         feedback: bool = True  # keep the residual
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
