@@ -39,10 +39,10 @@ from fedmpi.user_code import own_frames
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""
-INTERRUPTED = 130  # as shells count a program that SIGINT has ended
+INTERRUPTED = 130  # the exit code by which shells report a program ended by SIGINT
 RUNS = run.run, run.resume
 JOINING = (*RUNS, benchmarks.collectives, benchmarks.scale, bench_run.run, bench_setup.warmup,
-           diagnosis.doctor)  # verbs of which all ranks join
+           diagnosis.doctor)  # verbs that all ranks join
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
@@ -72,20 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_full(error):
             drop_output()
         if args.verb in JOINING:
-            end_all_at_start(os.environ, 1)  # the others may not fail, and would wait for this rank
+            end_all_at_start(os.environ, 1)  # other ranks may not fail, and would wait for this one
         return 1
 
 
 def _hear_interrupts(verb: Callable[..., Any]) -> None:
-    """Let SIGINT raise KeyboardInterrupt, except in `run` and `resume`, which it ends at once.
+    """Let SIGINT raise KeyboardInterrupt, but end at once verbs that load much or join ranks.
 
-    They have nothing to tidy up until then. While modules are loaded it could be lost, and a rank
-    inside MPI_Init would not hear it.
+    These verbs have nothing to clean up until they set their own handlers. A KeyboardInterrupt
+    could be lost while modules are loaded, and is not raised inside MPI_Init.
     """
     usual = signal.SIG_DFL, signal.default_int_handler
-    if signal.getsignal(signal.SIGINT) in usual:  # elsewhere: nohup, or a program around us
+    if signal.getsignal(signal.SIGINT) in usual:  # not under nohup, or inside another program
         starts = verb in RUNS or (verb in JOINING and launched(os.environ))
-        with suppress(ValueError):  # in a thread, where it is not ours to say
+        with suppress(ValueError):  # only the main thread may set handlers
             signal.signal(signal.SIGINT, usual[0] if starts else usual[1])
 
 
@@ -95,7 +95,7 @@ def _interrupted(verb: Callable[..., Any]) -> int:
         print("fedmpi: interrupted", file=sys.stderr, flush=True)
     if verb in JOINING:
         end_all_at_start(os.environ, INTERRUPTED)
-    if launched(os.environ):  # an orderly end would wait for the other ranks
+    if launched(os.environ):  # an orderly exit would wait for the other ranks
         end_all(INTERRUPTED)
     return INTERRUPTED
 

@@ -74,7 +74,7 @@ def on_nodes(launch: "Launch", count: int | None) -> "Iterator[Launch]":
 def new_file(text: str) -> Path:
     """Return the path of a file to write, checked before a long measurement begins.
 
-    Ranks look at it together, once they are joined: see `check_file`. Raises ArgumentTypeError.
+    With several ranks, `check_file` checks it once they are joined. Raises ArgumentTypeError.
     """
     path = Path(text)
     if started(os.environ)[0] == 1 and (fault := _fault_of(path)):
@@ -92,7 +92,7 @@ def check_file(comm: "Comm", path: Path | None) -> None:
 
 
 def _fault_of(path: Path) -> str:
-    """Say what is wrong with the path of a file to write, or ""."""
+    """Return the reason why a file cannot be written, or ""."""
     try:
         if path.is_dir() or not path.absolute().parent.is_dir():
             return f"{path}: name a file in a folder that exists"

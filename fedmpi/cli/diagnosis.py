@@ -55,8 +55,8 @@ def doctor(args: Namespace) -> int:
         return _start_ranks(args)
     speaks = launch.rank_of(os.environ) == 0
     wrong = _print_findings(_interpreter(), speaks)
-    if wrong:  # without its libraries nothing else can be looked at
-        end_all_at_start(os.environ, 1)  # perhaps on this node alone
+    if wrong:  # the other checks need the libraries
+        end_all_at_start(os.environ, 1)  # libraries may be missing on this node only
         return 1
     from fedmpi.cli.ranks import ending_together
     from fedmpi.comm.library import library
@@ -179,9 +179,9 @@ def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]
 
 
 def _wanted(config: str | None, comm: "Comm") -> "RunSection":
-    """The section [run] of a configuration, or the default one; collective over `comm`.
+    """Return the section [run] of a configuration, or its defaults; collective over `comm`.
 
-    A fault in it is told once. Ranks that are not joined leave with the same exit code.
+    A fault in it is reported once. Ranks that are not joined exit with the same code.
     """
     from fedmpi import config as configuration
     from fedmpi.comm.alike import alike

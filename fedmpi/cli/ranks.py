@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # it needs numpy, and doctor starts without
 
 
 def joined(environ: MutableMapping[str, str]) -> "Comm":
-    """Return the Comm of a start, and hear SIGINT as a KeyboardInterrupt from then on."""
+    """Start MPI and return the Comm; from then on SIGINT raises KeyboardInterrupt."""
     from fedmpi.comm.start import start
 
     comm = start(environ)
@@ -22,7 +22,7 @@ def joined(environ: MutableMapping[str, str]) -> "Comm":
 
 
 def hear_interrupts() -> None:
-    """Let SIGINT be a KeyboardInterrupt again, where it ends the process while MPI starts."""
+    """Let SIGINT raise KeyboardInterrupt again, if it ended the process while MPI started."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

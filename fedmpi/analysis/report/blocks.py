@@ -12,10 +12,10 @@ from fedmpi.arrays import Integers, Reals
 
 ROW = 22  # height of a bar with its gap
 NAME = 104  # width of the names at the left
-LETTERS = 14  # of such a name at most
+LETTERS = 14  # the most letters of a name at the left
 VALUE = 58  # width of the values at the right
 MOST_DATA = 5000  # characters of the data that a drawing carries for its CSV
-LEVELS = 16  # of a field's colours
+LEVELS = 16  # colours of a heat map
 
 
 def bars(
@@ -76,7 +76,7 @@ def labels(names: Sequence[str]) -> list[str]:
 
 
 def cut(name: str) -> str:
-    """Return a name of at most LETTERS characters, without its middle if it is longer."""
+    """Return a name shortened to at most LETTERS characters by leaving out its middle."""
     if len(name) <= LETTERS:
         return name
     front = LETTERS // 2
@@ -102,7 +102,7 @@ def field(
     means, edges = in_stretches(values.T, columns)
     across = (WIDTH - NAME - VALUE) / max(total, 1)
     drawn = []
-    every = max(1, -(-11 // height))  # rows too narrow for a name each
+    every = max(1, -(-11 // height))  # if rows are narrow, not every row has a name
     short = [cut(name) for name in names]
     for i in range(0, rows, every):
         y = i * height + height / 2 + 4

@@ -219,9 +219,9 @@ def stacks(
 ) -> Html:
     """Return the drawing of stacked areas of steps, one for each of parts float64[P, R].
 
-    kinds[P] are their classes in the style and their names, the lowest first; `over` float64[R],
-    of the name `line_name`, is drawn as a line across. Heights are bytes, shown in a unit that
-    suits the frame. The data have the first round of each step.
+    kinds[P] are their CSS classes and names, the lowest area first; `over` float64[R], with the
+    name `line_name`, is drawn as a line. Heights are bytes, shown in a unit that suits the frame.
+    The data of the drawing give the first round of each step.
     """
     if not parts.shape[1]:
         return nothing(title)
