@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fedmpi.doctor import NOTE, OK, Finding
 
-MOST = 1.0  # seconds; file times and logs of nodes are compared by people
+MOST = 1.0  # seconds; people compare file times and logs across nodes
 
 
 def clocks(hosts: Sequence[str], times: Sequence[float]) -> Finding:

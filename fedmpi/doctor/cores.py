@@ -50,7 +50,7 @@ def _quota(*files: Path) -> float | None:
 
 
 def ranks_fit(ranks: int, cores: int) -> Finding:
-    """Check that a node has a core that they may use for each of its ranks."""
+    """Check that a node has a usable core for each of its ranks."""
     value = f"{counted(ranks, 'rank')} here on {counted(cores, 'core')}"
     if ranks > cores:
         return Finding(WRONG, "cores", value + ": ranks wait for each other busily",

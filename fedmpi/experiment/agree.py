@@ -44,7 +44,7 @@ def digests_of(experiment: Experiment, comm: Comm) -> dict[str, str]:
 def code_of(resolved: Resolved) -> dict[str, str]:
     """Return hex digests of the user's modules that a configuration names, by module.
 
-    Imported modules from the same folders are included, except folders of installed packages.
+    Other modules imported from the same folders are included, unless packages are installed there.
     """
     names = {name.partition(":")[0] for _, name in user_code.names_in(resolved.values())}
     paths = {name: Path(path) for name, module in sorted(modules.items())

@@ -47,7 +47,7 @@ def by_name(text: str, place: str, overrides: Sequence[str] = ()) -> dict[str, s
 def with_contents(
     config: configuration.Config, place: str, texts: Mapping[str, str] | None = None
 ) -> configuration.Config:
-    """Return the Config with the contents of the files of [devices], which it then needs no more.
+    """Return the Config with the contents of the files of [devices], which it no longer needs.
 
     `texts` is the dict that `by_key` returned; without it the files are read here. Raises
     ConfigError.

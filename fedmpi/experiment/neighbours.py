@@ -1,4 +1,4 @@
-"""Signs of life between nodes: a node that stops as a whole is reported by the others.
+"""Signs of life between nodes: if a whole node stops, the other nodes report it.
 
 Once a second each rank sends a few bytes by UDP to a rank of another node, in turn, and each node
 counts the messages it receives in memory that its ranks share. No result depends on these messages

@@ -23,7 +23,7 @@ def locked_by_run(
     """Keep other runs off the result file while the block runs; yield rank 0's lock. Collective.
 
     `overwrite` is whether a new run may replace the file, None for a resumed run. `say` is as for
-    `locked`. Raises ResultError, on several ranks AlikeError, if a running run writes the file.
+    `locked`. Raises ResultError, on several ranks AlikeError, if a live run is writing the file.
     """
     with ExitStack() as stack:
         lock = None

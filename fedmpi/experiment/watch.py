@@ -108,7 +108,7 @@ class Watch(Progress):
         return speaker == self._rank
 
     def end_with_dead(self, now: float) -> None:
-        """End all ranks if another process of a rank on this node has ended; call after `look`."""
+        """End all ranks if the process of another rank on the node has ended; call after `look`."""
         quiet = {rank for rank, (_, since) in self._seen.items() if now - since >= QUIET}
         dead = [rank for rank in sorted(quiet) if self._state(rank) in ENDED]
         if dead and self._rank == min(set(self._seen) - quiet, default=-1):

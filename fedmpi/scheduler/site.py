@@ -57,7 +57,7 @@ class Site(Section):
     source: Word | None = None  # a shell file, for all else
     launch: tuple[Word, ...] = ()
     scratch: Word | None = None  # a folder on the node's own disk
-    most_tasks: Positive | None = None  # of an array, where the cluster allows fewer
+    most_tasks: Positive | None = None  # of an array, if the cluster allows fewer than it reports
     job: Defaults = Defaults()
 
     def lines(self) -> list[str]:
