@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Arms: TypeAlias = Mapping[str, Callable[[], object]]
 SUPPORTS = ("independent", "identical", "row blocks", "power law")
-PATIENCE, HASTE = 1.0, 0.25  # seconds for one arm in one case; the same if only bars are measured
+PATIENCE, HASTE = 1.0, 0.25  # seconds for one arm in one case; if only bars are measured
 INEXACT = ("gtopk", "oktopk", "fast")  # drop or round more than the others
 ROW = 64  # coordinates of a row, for supports of whole rows
 

@@ -34,8 +34,8 @@ class Oort(Selector, name="oort"):
         """The keys of oort."""
 
         explore: Share = 0.9  # share of new clients in the first round
-        decay: Share = 0.98  # factor on this share each round
-        least: Share = 0.2  # least value of this share
+        decay: Share = 0.98  # factor on `explore` each round
+        least: Share = 0.2  # least value of `explore`
         alpha: float = Field(2.0, ge=0, le=10)  # penalty of slow clients
         percentile: float = Field(30.0, ge=0, le=100)  # seconds above this percentile are slow
         window: Positive = 20  # rounds between changes of the percentile
