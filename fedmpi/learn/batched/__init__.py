@@ -1,1 +1,1 @@
-"""The engine that trains many clients at once, each in a slot of a chunk of fixed width."""
+"""The batched engine, which trains many clients at once, each in a slot of a chunk."""

@@ -1,4 +1,4 @@
-"""A chunk: slots of a fixed number, in each of which one client trains after another."""
+"""A chunk: a fixed number of slots, in each of which clients train one after another."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,11 +25,11 @@ from fedmpi.plan import PROBED
 
 @dataclass(eq=False)
 class ChunkClient:
-    """One client's way through a chunk, and what came of it.
+    """One client's course through a chunk, and its result.
 
-    `left` counts the steps to come. `failure` is set where the client's numbers broke its
-    training off, `copy` once its values are on their way to the host: of its weights those at
-    `places` (None: all), the others being as they were.
+    `left` is the number of remaining steps. `failure` is set if numerical values aborted the
+    client's training. `copy` is set once its values are being copied to the host. Of its weights,
+    only those at `places` are copied (None: all), since the others have not changed.
     """
 
     job: Job
@@ -52,25 +52,25 @@ class ChunkClient:
         return self.failure is not None or self.copy is not None
 
     def values(self) -> dict[str, Any]:
-        """Return what the client gave, arrays by name; waits for them. Only once it is done."""
+        """Return the client's results, arrays by name, when they arrive; call it only when done."""
         return {} if self.copy is None else self.copy.arrays()
 
 
 class Chunk:
-    """K slots. A slot that a client leaves is filled by the next, and no slot sees another.
+    """K slots. The next client fills a slot that becomes free, and no slot affects another.
 
     So a client goes through operations of the same shapes whatever else is in its chunk, and its
-    bits depend on its job alone.
+    bits depend only on its job.
 
     Parameters
     ----------
     network : Network
         Its backend is a StackedModel.
     kind : PlanKind
-        Of all jobs that come here.
+        The PlanKind of all jobs of this chunk.
     data : ClientData
     stock : callable
-        Returns the DeviceSamples of Samples.
+        stock(Samples) -> DeviceSamples.
     width : int
         K.
     on_step : callable
@@ -89,11 +89,11 @@ class Chunk:
         self._network, self._data, self._stock, self._on_step = network, data, stock, on_step
         self._moves = ChunkSteps(network, kind, data.local, width)
         self._slots: list[ChunkClient | None] = [None] * width
-        self._held: list[DeviceSamples | None] = [None] * width  # what each client's are among
+        self._held: list[DeviceSamples | None] = [None] * width  # that hold each client's samples
         self.waiting: deque[ChunkClient] = deque()
 
     def course(self, job: Job) -> ChunkClient:
-        """Return the ChunkClient of a job that waits for a slot from now on."""
+        """Return the ChunkClient of a job, after queueing it for a slot."""
         data, plan = self._data, job.plan
         samples = len(data.partition.of(job.client))
         steps = int(data.local.steps_of(samples)) if plan.steps is None else plan.steps
@@ -106,7 +106,7 @@ class Chunk:
         return course
 
     def step(self) -> None:
-        """Fill free slots, take one step of all clients, and let those leave that are done."""
+        """Fill free slots, take one step of all clients, and free the slots of finished clients."""
         for slot, course in enumerate(self._slots):
             while course is None and self.waiting:
                 course = self._entered(slot, self.waiting.popleft())
@@ -129,7 +129,7 @@ class Chunk:
                 self._slots[slot] = self._held[slot] = None
 
     def report(self, course: ChunkClient) -> Report | Failure:
-        """Return what became of a job that is done; waits until its values are on the host."""
+        """Return the Report or Failure of a finished job, once its values are on the host."""
         if course.failure is not None:
             return course.failure
         found, network = course.values(), self._network
@@ -152,11 +152,11 @@ class Chunk:
         )
 
     def _entered(self, slot: int, course: ChunkClient) -> ChunkClient | None:
-        """Let a client begin; None if it has no steps to take, or no data, and left at once."""
+        """Let a client begin in a slot; return None if it left at once, without steps or data."""
         plan, data, client = course.job.plan, self._data, course.job.client
         try:
             self._held[slot] = held = self._stock(data.held(client))
-        except CLIENT_FAULTS as fault:  # of the user's code that draws samples
+        except CLIENT_FAULTS as fault:  # raised by the user's code that draws samples
             course.failure = failure_of(course.job, fault)
             return None
         start = self._network.enter(course.start, plan.private)
@@ -172,7 +172,7 @@ class Chunk:
         return None
 
     def _leave(self, slot: int, course: ChunkClient) -> None:
-        """Send what a client gave to the host: only the weights that may have changed."""
+        """Send a client's results to the host; of its weights, only those that may have changed."""
         moves, plan = self._moves, course.job.plan
         found = moves.sums.result(slot)
         for look in (name for name in PROBED if name in plan.statistics):
@@ -184,7 +184,7 @@ class Chunk:
         course.copy = HostCopy({"changed": changed, "loss": moves.loss[slot], **found})
 
     def _probe(self, slot: int, course: ChunkClient, look: str, found: dict[str, Any]) -> None:
-        """Measure the mean gradient, or the curvature along it, over the batches to probe."""
+        """Measure the mean gradient, or the curvature along it, over the probe batches."""
         along = found["gradient"] if look == "curvature" and course.samples else None
         total, samples, held = None, 0, self._held[slot]
         if held is None:
@@ -220,7 +220,7 @@ class Chunk:
         return Batches(x, y, self._sent(valid), counts), ended
 
     def _taken(self, index: Tensor, lines: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return x and targets [K, B, ...] of int64[K, B]; an empty slot gets those of others."""
+        """Return x and targets [K, B, ...] of int64[K, B]; an empty slot gets another's samples."""
         some = next(held for held in self._held if held is not None)
         if self._data.draw is None:
             return some.take(index, lines)
@@ -234,5 +234,5 @@ class Chunk:
 
 
 def failure_of(job: Job, fault: Exception) -> Failure:
-    """Return the Failure of a job that numbers broke off."""
+    """Return the Failure of a job that was aborted by `fault`."""
     return Failure(job.client, f"{fault}" or type(fault).__name__)

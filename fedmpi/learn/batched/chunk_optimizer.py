@@ -1,4 +1,4 @@
-"""The optimiser of the clients of a chunk: one row of weights each, all moved at once."""
+"""The optimiser of a chunk, which moves the weights of all clients, one row each, at once."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from fedmpi.learn.local import Local
 
 
 class ChunkOptimizer:
-    """SGD with momentum or Adam of K clients, as torch.optim has them; float32[K, size] vectors.
+    """SGD with momentum or Adam of K clients, as in torch.optim; vectors are float32[K, size].
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ChunkOptimizer:
                 values[slot] = 0
 
     def move(self, weights: Tensor, grad: Tensor, moving: Tensor | None) -> None:
-        """Take a step of all clients, in place, where bool[K, size] `moving`; None: everywhere."""
+        """Take a step of all clients, in place, where `moving` bool[K, size]; None: everywhere."""
         self._count += 1
         if self._first is not None and self._second is not None:
             change = self._adam(self._first, self._second, grad, moving)
@@ -59,7 +59,7 @@ class ChunkOptimizer:
     def _blend(
         self, moment: Tensor, values: Tensor, keep: float, share: float, moving: Tensor | None
     ) -> Tensor:
-        """Return keep * moment + share * values, and let `moment` become it where `moving`."""
+        """Return keep * moment + share * values, and write it into `moment` where `moving`."""
         if moving is None:
             return moment.mul_(keep).add_(values, alpha=share)
         blended = (moment * keep).add_(values, alpha=share)

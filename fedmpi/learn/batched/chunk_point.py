@@ -1,4 +1,4 @@
-"""Where the gradients of the clients of a chunk are taken, if it is not at their weights."""
+"""The point at which the gradients of a chunk's clients are taken, if not at their weights."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,9 +16,9 @@ class ChunkPoint:
     Parameters
     ----------
     mechanisms : set of str
-        What the plans ask for.
+        The mechanisms of the plans.
     inside : int64[n]
-        On the device: the coordinates of the tensors that power and importance speak of.
+        On the device: the coordinates of the tensors to which power and importance apply.
     width, size : int
         Vectors are float32[K, size].
     """
@@ -44,20 +44,20 @@ class ChunkPoint:
         self, weights: Tensor, moving: Tensor | None, draws: Sequence[Draws | None], length: int,
         slots: slice = slice(None),
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the point of this step, and what gradients are multiplied by; None for 1.
+        """Return the point of this step, and the factors of its gradient (None for 1).
 
         Parameters
         ----------
         weights : float32[K, size]
-            With masks taken off; only read.
+            With masks applied; only read.
         moving : bool[K, size]
-            Where weights are scores.
+            True where weights are scores.
         draws : list of K Draws
-            Of the clients that take this step; None elsewhere.
+            The Draws of the clients that take this step; None elsewhere.
         length : int
-            Coordinates of the network, P'.
+            Number of coordinates of the network, P'.
         slots : slice
-            Those of the chunk that weights, moving and draws are of.
+            The slots of the chunk to which weights, moving and draws belong.
         """
         slope = None
         if self._fixed is not None and moving is not None:
@@ -79,6 +79,6 @@ class ChunkPoint:
         return weights, slope
 
     def _steeper(self, slope: Tensor | None, weights: Tensor, values: Tensor) -> Tensor:
-        """float32[K, size]: the slope so far (None: 1), inside times `values`."""
+        """Return the slope float32[K, size] so far (None: 1), multiplied by `values` inside."""
         whole = torch.ones_like(weights) if slope is None else slope
         return whole.index_copy(1, self._inside, whole[:, self._inside] * values)

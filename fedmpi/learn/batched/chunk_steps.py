@@ -1,4 +1,4 @@
-"""The steps of the clients of a chunk: one row of weights each, all moved at once."""
+"""The steps of a chunk, which move the weights of all clients, one row each, at once."""
 
 from contextlib import ExitStack
 
@@ -26,8 +26,8 @@ from fedmpi.sparsity import coordinates
 class ChunkSteps:
     """Weights, optimiser and plans of K clients, float32[K, size] on the device.
 
-    The mechanisms are those of the docstring of Plan, each a line or a method here; a row of a
-    slot without a client holds anything.
+    The mechanisms are those of the docstring of Plan; each is a line or a method here. The row of
+    a slot without a client may hold any values.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class ChunkSteps:
     ----------
     weights : float32[K, size]
     loss : float64[K]
-        Sum over a client's samples so far.
+        Sum of the losses of each client's samples so far.
     sums : ChunkSums
         The statistics.
     """
@@ -51,7 +51,7 @@ class ChunkSteps:
         self._many: StackedModel = network.backend
         self._network, self.kind, self._local, self._width = network, kind, local, width
         self.layout, device, names = network.layout, self._many.device, kind.mechanisms
-        self._numbers = torch.zeros(4, width, 1, device=device)  # of each client, see `enter`
+        self._numbers = torch.zeros(4, width, 1, device=device)  # four for each client, see `enter`
         self._optimizer = ChunkOptimizer(local, width, self._many.size, device)
         self.loss = torch.zeros(width, dtype=torch.float64, device=device)
 
@@ -70,10 +70,10 @@ class ChunkSteps:
             torch.ones(width, layer.rows, dtype=torch.bool, device=device)
             for layer in self.layout.layers if kind.asked.by_rows
         ]  # fmt: skip
-        self._labels: Tensor | None = None  # bool[K, classes], once a plan has said how many
+        self._labels: Tensor | None = None  # bool[K, classes], made for the first plan with labels
         self._scratch = vectors("dense_norm" in names and not self.layout.trained.all())
         self._penalised = vectors("penalised" in names)
-        self._plans: dict[int, Plan] = {}  # of the client in each slot
+        self._plans: dict[int, Plan] = {}  # the plan of the client in each slot
         self._draws: list[Draws | None] = [None] * width
         inside = coordinates(self.layout, kind.tensors)
         self._inside = torch.from_numpy(np.flatnonzero(inside)).to(device)
@@ -117,8 +117,8 @@ class ChunkSteps:
     def take(self, batches: Batches, steps: dict[int, int], ended: list[int]) -> None:
         """Take one step of every client on its batch.
 
-        `steps` says of each slot's client the number of this step, `ended` are the slots whose
-        epoch ends.
+        `steps` gives the number of this step for the client of each slot; `ended` are the slots
+        whose epoch ends.
         """
         names, wide = self.kind.mechanisms, self._many.size
         point = self.weights if self._mask is None else self.weights * self._mask
@@ -160,14 +160,14 @@ class ChunkSteps:
             self._threshold(ended)
 
     def measure(self, slot: int, x: Tensor, y: Tensor) -> None:
-        """Take one batch of a client into the statistic of columns; its weights stay."""
+        """Add one batch of a client to the statistic "columns", without changing its weights."""
         point, grad = self._looked(slot, self.weights[slot : slot + 1], x, y)
         self.sums.columns(slot, point[0], grad[0], len(y))
 
     def probe(self, slot: int, x: Tensor, y: Tensor, gradient: Tensor | None = None) -> Tensor:
-        """Return the gradient float32[P'] of one batch of a client; its weights stay.
+        """Return the gradient float32[P'] of one batch of a client, without changing its weights.
 
-        With a mean `gradient` float32[P'], the curvature along it, as in Report.
+        With a mean `gradient` float32[P'], return the curvature along it, as in Report.
         """
         size, here = self.layout.size, self.weights[slot : slot + 1]
         if gradient is None:
@@ -189,7 +189,7 @@ class ChunkSteps:
         return np.flatnonzero(running | (free != 0))
 
     def _open_rows(self, plan: Plan) -> AnyArray:
-        """uint8[P']: 1 where no row or layer is left out of the backward pass."""
+        """Return uint8[P']: 0 in rows and layers that are left out of the backward pass."""
         rows = plan.backward.rows or (None,) * len(self.layout.layers)
         below = [np.zeros(layer.rows, bool) for layer in self.layout.layers[: self._lowest]]
         return Support.of_rows(self.layout, (*below, *rows[self._lowest :])).mask()
@@ -199,7 +199,7 @@ class ChunkSteps:
         return self.kind.asked.lowest
 
     def _put(self, values: Tensor | None, slot: int, given: AnyArray | None) -> None:
-        """Copy an array into the beginning of a row, where there is one of both."""
+        """Copy an array into the beginning of a row, unless either is None."""
         if values is not None and given is not None:
             values[slot, : len(given)] = torch.tensor(given).to(values.device, values.dtype)
 
@@ -209,7 +209,7 @@ class ChunkSteps:
     def _looked(
         self, slot: int, weights: Tensor, x: Tensor, y: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Where the gradient of one batch of a client is taken, and all of it: [1, size] both."""
+        """Return (point, whole gradient) of one batch of a client, both float32[1, size]."""
         rows, point = slice(slot, slot + 1), self._pointed(slot, weights)
         grad = torch.zeros_like(point)
         valid = torch.ones(1, len(y), dtype=torch.bool, device=grad.device)
@@ -220,7 +220,7 @@ class ChunkSteps:
         return point, grad
 
     def _pointed(self, slot: int, weights: Tensor) -> Tensor:
-        """Where a gradient of a client is taken, float32[1, size]."""
+        """Return the point at which a client's gradient is taken, float32[1, size]."""
         rows = slice(slot, slot + 1)
         point = weights if self._mask is None else weights * self._mask[rows]
         moving = None if self._moving is None else self._moving[rows]
@@ -229,7 +229,7 @@ class ChunkSteps:
     def _dense_statistics(
         self, batches: Batches, rows: list[Tensor], draws: list[Draws | None]
     ) -> dict[str, Tensor] | None:
-        """dense_norm: running statistics after a pass at the weights; it draws as the next one."""
+        """dense_norm: return running statistics after a pass at the weights, with equal draws."""
         if self._scratch is None:
             return None
         with ExitStack() as ahead:
@@ -241,7 +241,7 @@ class ChunkSteps:
         return found.after
 
     def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:
-        """Put running statistics where they belong; those of dropped rows stay."""
+        """Copy running statistics into the weights; those of dropped rows do not change."""
         for tensor in self.layout.tensors:
             block = tensor.block
             if tensor.trained or tensor.name not in after or tensor.layer < self._lowest:
@@ -254,7 +254,7 @@ class ChunkSteps:
             self.weights[:, block] = new
 
     def _readjust(self, steps: dict[int, int], mask: Tensor, moving: Tensor) -> None:
-        """readjust: the masks of clients whose step it is, one after another."""
+        """readjust: move the masks of clients that are due at this step, one after another."""
         size = self.layout.size
         for slot in (s for s, step in steps.items() if step in dict(self._plans[s].readjust)):
             vectors = mask, self.weights, self._grad, moving
@@ -268,7 +268,7 @@ class ChunkSteps:
             self.sums.keep("mask", slot, new)
 
     def _penalise(self, point: Tensor) -> None:
-        """penalty: add the gradient of the L2 norms; a group of zeros has none."""
+        """penalty: add the gradient of the L2 norms, which is 0 for a group of zeros."""
         for tensor in (self.layout.tensors[t] for t in self.kind.tensors):
             rows = tensor.rows if self.kind.by_row else 1
             counted = 1.0 if self._penalised is None else self._penalised[:, tensor.block]
@@ -278,9 +278,9 @@ class ChunkSteps:
             self._grad[:, tensor.block] += self._numbers[1] * pull
 
     def _salient(self, point: Tensor, direction: Tensor, wide: int) -> Tensor:
-        """salient: bool[K, size], the entries of the largest |w dL/dw|, and all of other tensors.
+        """salient: return bool[K, size], the largest |w dL/dw|, and all entries of other tensors.
 
-        Of equal ones the first are taken.
+        Among equal values the first are chosen.
         """
         score = (point[:, self._inside] * direction[:, self._inside]).abs()
         order = score.argsort(dim=1, descending=True, stable=True)
@@ -289,7 +289,7 @@ class ChunkSteps:
         return chosen.scatter_(1, self._inside[small], False)
 
     def _threshold(self, ended: list[int]) -> None:
-        """threshold: entries of at most this magnitude become 0."""
+        """threshold: set entries of at most this magnitude to 0."""
         for slot in ended:
             values = self.weights[slot, self._inside]
             kept = torch.where(values.abs() <= self._numbers[2, slot], 0.0, values)

@@ -1,4 +1,4 @@
-"""What plans want measured, summed over the steps of the clients of a chunk."""
+"""The statistics that plans ask for, summed over the steps of a chunk's clients."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from fedmpi.units import inputs_of
 
 
 class ChunkSums:
-    """Statistics of K clients; `wanted` names them as in Plan, their meaning is that of Report.
+    """Statistics of K clients; `wanted` names them as in Plan, and Report defines them.
 
     Sums over samples are float64, as in learn.statistics.
     """
@@ -40,13 +40,13 @@ class ChunkSums:
         self._kept: set[tuple[str, int]] = set()
 
     def enter(self, slot: int) -> None:
-        """Begin the sums of a client."""
+        """Begin the sums of a client in a slot."""
         for values in (*self._vectors.values(), *(v for vs in self._lists.values() for v in vs)):
             values[slot] = 0
         self._kept.discard(("mask", slot))
 
     def see(self, point: Tensor, grad: Tensor, count: Tensor, found: PassResult) -> None:
-        """Take in one step: the gradients [K, size] at `point` of the mean of `count` samples."""
+        """Add one step: gradients [K, size] at `point`, of mean losses over `count` samples."""
         for number, new in found.activations.items():
             self._lists["activations"][number] += new
         if "squares" in self._vectors:
@@ -57,12 +57,12 @@ class ChunkSums:
             self._relevance(point, grad, count, found.pulls)
 
     def moved(self, moving: Tensor | None) -> None:
-        """Take in bool[K, size]: what one step may have moved."""
+        """Add one step: `moving` bool[K, size] marks the weights that it may have moved."""
         if moving is not None and "moved" in self._vectors:
             self._vectors["moved"] |= moving
 
     def columns(self, slot: int, point: Tensor, grad: Tensor, count: int) -> None:
-        """Take in one batch of a client: -w dL/dw, over all that reads an input of a layer."""
+        """Add one batch of a client: -w dL/dw, summed over the weights that read each input."""
         for number, tensors in enumerate(self._layout.layer_tensors):
             tensor = self._layout.tensors[tensors[0]]
             into = self._lists["columns"][number]
@@ -79,7 +79,7 @@ class ChunkSums:
         self._kept.add((name, slot))
 
     def result(self, slot: int) -> dict[str, Any]:
-        """Return a client's statistics by name, on the device; "mask" if there is one."""
+        """Return a client's statistics by name, on the device; "mask" only if it was set."""
         size = self._layout.size
         found: dict[str, Any] = {
             name: values[slot, :size]
@@ -92,7 +92,7 @@ class ChunkSums:
     def _relevance(
         self, point: Tensor, grad: Tensor, count: Tensor, pulls: Mapping[int, Tensor]
     ) -> None:
-        """Subtract sum(w dL/dw) over the weight and bias of each row, which is z dL/dz."""
+        """Subtract z dL/dz of each row, which is sum(w dL/dw) over its weight and bias."""
         for number, pull in pulls.items():
             self._lists["relevance"][number] -= count[:, None] * pull.double()
         for number, tensors in told_by_weights(self._layout, self._at_output):

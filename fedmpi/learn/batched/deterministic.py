@@ -1,4 +1,4 @@
-"""torch set so that one computation gives one result: deterministic algorithms, plain float32."""
+"""Reproducible computation with torch: deterministic algorithms, plain float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,19 +9,19 @@ import torch
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Let torch use deterministic algorithms and one way to compute each convolution.
+    """Make torch use deterministic algorithms, and a single algorithm for each convolution.
 
-    An operation without a deterministic algorithm is a RuntimeError with its name. Matrices are
-    multiplied in float32, not in TF32. On a GPU the command line has to set
-    CUBLAS_WORKSPACE_CONFIG before it is first used, or torch refuses them. What torch was set to
-    before is restored afterwards.
+    An operation without a deterministic algorithm raises a RuntimeError with its name. Matrices
+    are multiplied in float32, not in TF32. Before a GPU is first used, the command line has to set
+    CUBLAS_WORKSPACE_CONFIG, or torch refuses to multiply matrices. Torch's settings are restored
+    afterwards.
     """
     before = torch.get_deterministic_debug_mode()
-    memory: Any = torch.utils.deterministic  # whose attribute torch's types do not know
+    memory: Any = torch.utils.deterministic  # torch's types lack the attribute used below
     filled = memory.fill_uninitialized_memory
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     tf32 = matmul.allow_tf32
-    # use_deterministic_algorithms would do the same, and load torch's compiler: 70 MB and a second.
+    # use_deterministic_algorithms does the same, but loads torch's compiler: 70 MB and a second.
     torch.set_deterministic_debug_mode("error")
     memory.fill_uninitialized_memory = False
     matmul.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""How much memory a device needs for a chunk: measured on one and two clients, wherever it runs."""
+"""The device memory that a chunk needs, measured on the CPU with one and two clients."""
 
 import weakref
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from fedmpi.learn.batched.stacked_model import ALIGNED, StackedModel, stacks
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 
-CUDA = 800_000_000  # bytes of a CUDA context and the workspaces of its libraries; an assumption
-_VECTORS = 8  # float32 vectors of a client that plans may add: masks, controls, statistics
+CUDA = 800_000_000  # assumed bytes of a CUDA context and the workspaces of its libraries
+_VECTORS = 8  # float32 vectors per client that plans may add: masks, controls, statistics
 
 
 class Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors made in its block, while they live.
+    """Counts the bytes of all live tensors that were made in its block.
 
     Attributes
     ----------
     now, most : int
-        Bytes held now, and the most at any time.
+        The current number of bytes, and the largest so far.
     """
 
     def __init__(self) -> None:
@@ -65,11 +65,11 @@ class DeviceMemory:
     each: int
 
     def of(self, slots: int) -> int:
-        """Return the bytes for that many slots."""
+        """Return the bytes that `slots` slots need."""
         return self.fixed + slots * self.each
 
     def fitting(self, there: int) -> int:
-        """Return the most slots, in steps of ALIGNED, that fit into `there` bytes; 0 if none do."""
+        """Return the most slots, a multiple of ALIGNED, that fit into `there` bytes (0 if none)."""
         return max(0, (there - self.fixed) // self.each) // ALIGNED * ALIGNED
 
 
@@ -82,7 +82,7 @@ def device_memory(
     loss: str = "cross-entropy",
     drawn: int = 0,
 ) -> DeviceMemory:
-    """Return the DeviceMemory of training a module in chunks, measured on this processor.
+    """Return the DeviceMemory for training a module in chunks, measured on the CPU.
 
     Parameters
     ----------
@@ -92,11 +92,11 @@ def device_memory(
         One input.
     local : Local
     data : int
-        Bytes of the data set, which each rank keeps on its device.
+        Bytes of the data set, of which each rank keeps a copy on its device.
     loss : str
         The name of the run's loss.
     drawn : int
-        Bytes of the samples that each client brings.
+        Bytes of the samples that each client draws.
     """
     sample = torch.as_tensor(x)
     stacked, draws = stacks(layout, "cuda"), draws_numbers(module, sample)
@@ -123,7 +123,7 @@ def _peak(many: StackedModel, x: torch.Tensor, batch_size: int, count: int, loss
 
 
 def device_bytes(device: str) -> int | None:
-    """Return the bytes of memory of a GPU; None for a processor."""
+    """Return the bytes of memory of a GPU; None for the CPU."""
     if device == "cpu":
         return None
     return int(torch.cuda.get_device_properties(device).total_memory)

@@ -1,4 +1,4 @@
-"""Samples that lie on the device, where batches are gathered."""
+"""Samples on the device, from which batches are gathered there."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from fedmpi.learn.sample_arrays import Samples
 
 
 class DeviceSamples:
-    """Samples on a device: images as bytes, normalised on the way, and targets as in Samples.
+    """Samples on a device: images as bytes, normalised when taken, and targets as in Samples.
 
     Parameters
     ----------
@@ -31,7 +31,8 @@ class DeviceSamples:
     def take(self, index: Tensor, lines: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x [*n, ...] and the targets [*n, ...] of the samples `index` int64[*n].
 
-        With `lines` int64[*n, H + W] pixels are moved: from which lines of an image its own come.
+        With `lines` int64[*n, H + W], images are shifted: `lines` are their source rows and
+        columns.
         """
         x, y = self.x[index] if lines is None else self._moved(index, lines), self.y[index]
         if self._following:
@@ -48,7 +49,7 @@ class DeviceSamples:
         ]  # fmt: skip
 
     def normalised(self, x: Tensor) -> Tensor:
-        """Return images uint8[..., C, H, W] as float32; anything else as it is."""
+        """Return images uint8[..., C, H, W] as normalised float32, and other samples unchanged."""
         if self._norm is None:
             return x
         scale, shift = self._norm
@@ -56,12 +57,12 @@ class DeviceSamples:
 
 
 def on(device: str, array: AnyArray) -> Tensor:
-    """Return an array on the device; a processor reads the array itself, which must stay as it is.
+    """Return an array on the device; on the CPU it is not copied, so it must not change.
 
-    Strides are those of the shape alone: of an axis of one entry any stride will do, and torch
-    would choose how to compute a convolution by it.
+    The strides are made to follow from the shape. An axis with one entry may have any stride, but
+    torch chooses the algorithm of a convolution by it.
     """
     array = np.ascontiguousarray(array)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that nobody may write to it
+        warnings.simplefilter("ignore", UserWarning)  # about an array that is read-only
         return torch.from_numpy(array.reshape(-1)).to(device).view(array.shape)

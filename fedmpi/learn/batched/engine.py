@@ -24,25 +24,25 @@ from fedmpi.learn.one_by_one import ERRORS
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import MECHANISMS, Own
 
-AHEAD = 2  # chunks' worth of jobs that are asked for, so that a free slot is filled at once
+AHEAD = 2  # chunks' worth of jobs that are requested ahead, so that a free slot is filled at once
 
 
 class BatchedEngine(NetworkEngine, name="batched"):
-    """Trains the clients of a chunk at once; data, weights and updates lie on the device.
+    """Trains the clients of a chunk at once; data, weights and updates are on the device.
 
-    Jobs with plans of different kinds go to chunks of their own. Reports come in the order of
+    Jobs with plans of different kinds go to different chunks. Reports come in the order of
     the jobs.
 
     Parameters
     ----------
     networks : Networks
-        Of the run's model; the backends are StackedModels.
+        The networks of the run's model; the backends are StackedModels.
     data : ClientData
     on_step : callable
         Called after each step of each client.
     chunk : int
-        Clients that train at once, at least one. Part of what the bits depend on, where their
-        layers run as one operation.
+        Number of clients that train at once, at least one. If their layers run as one operation,
+        the bits of the results depend on it.
     """
 
     mechanisms = MECHANISMS | ERRORS
@@ -109,7 +109,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
             raise FedmpiError(self._too_large(str(error))) from None
 
     def _too_large(self, text: str) -> str:
-        """Return what to do where the device has too little memory."""
+        """Return an error message that says what to do if the device has too little memory."""
         whole, data = self.networks.whole, self.data
         held = sum(array.nbytes for array in (data.samples.x, data.samples.y))
         module, sample = whole.backend.plain.cpu(), self.networks.sample
@@ -145,7 +145,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
             return failure_of(job, fault)
 
     def _stock(self, samples: Samples) -> DeviceSamples:
-        """Return samples on the device, where they are copied once and stay as long as here."""
+        """Return samples on the device, copied once and kept there as long as `samples` lives."""
         if samples not in self._copies:
             self._copies[samples] = DeviceSamples(samples, self.device)
         return self._copies[samples]
@@ -158,7 +158,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
 
 
 def _ready(first: tuple[Chunk, ChunkClient] | Failure) -> Report | Failure | None:
-    """Return what is to be reported of a client, None if it has steps left."""
+    """Return the Report or Failure of a client; None if it has steps left."""
     if isinstance(first, Failure):
         return first
     chunk, client = first

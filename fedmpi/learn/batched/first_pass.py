@@ -1,4 +1,4 @@
-"""A module made ready for chunks: one pass shows, before the run, whether it can be trained so."""
+"""The preparation of a module for chunks, with a trial pass that shows if it can be trained."""
 
 import copy
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from fedmpi.learn.draws import Draws, kept_generators
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.losses import loss_of
 
-MANY, MOST = 16, 2**28  # samples of a batch that tries a loss; numbers in all of them
+MANY, MOST = 16, 2**28  # samples of a batch that tests a loss; most numbers in all these batches
 
 
 def tried(many: StackedModel, sample: Tensor, loss: str = "cross-entropy") -> StackedModel:
-    """Return `many` after one pass; ConfigError if its module cannot be trained in chunks.
+    """Return `many` after a trial; raise ConfigError if its module cannot be trained in chunks.
 
-    `sample` [1, ...] is one input. Of two samples only the first counts, and what the second is
-    must not matter to the loss, the gradient or the statistics. `loss` is a name.
+    `sample` [1, ...] is one input, `loss` the name of a loss. Of a batch of two samples only the
+    first is valid, and the second must not affect the gradient or the statistics.
     """
     weights = torch.zeros(1, many.size, device=many.device)
     weights[0, : many.layout.size] = flat = _first(many)
@@ -87,10 +87,10 @@ def _check_loss(name: str, outputs: Tensor) -> None:
 
 
 def _loss_batches(name: str, outputs: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield (what it is, outputs, targets) of batches that show what a loss is the mean of.
+    """Yield (description, outputs, targets) of batches that test if a loss is a plain mean.
 
-    A loss of the user's code may ignore a class, or weigh it, so each class comes in a batch; where
-    that is too much, the first and the last classes.
+    A loss of the user's code may ignore or weight a class, so each class occurs in a batch. If that
+    takes too much memory, only the first and the last classes do.
     """
     given, classes = first_outputs(outputs, 3), outputs.shape[-1]
     y = first_targets(name, given)
@@ -106,13 +106,13 @@ def _loss_batches(name: str, outputs: Tensor) -> Iterator[tuple[str, Tensor, Ten
 
 
 def _constants(many: StackedModel) -> dict[str, Tensor]:
-    """Copies of the buffers that no client trains, by name."""
+    """Return copies of the buffers that no client trains, by name."""
     laid_out = set(many.layout.names)
     return {name: b.clone() for name, b in many.buffers() if name not in laid_out}
 
 
 def _first(many: StackedModel) -> Tensor:
-    """The first weights float32[P] of the module, on the device."""
+    """Return the initial weights float32[P] of the module, on the device."""
     state: dict[str, Tensor] = dict(many.plain.named_parameters(remove_duplicate=False))
     state |= dict(many.plain.named_buffers(remove_duplicate=False))
     return torch.cat([state[name].detach().reshape(-1) for name in many.layout.names])
@@ -128,7 +128,7 @@ def _reason(device: Any, error: Exception) -> str:
 
 
 def draws_numbers(module: torch.nn.Module, sample: Tensor, device: str = "cpu") -> bool:
-    """Return whether a pass in training takes random numbers from torch's generators.
+    """Return True if a pass in training draws random numbers from torch's generators.
 
     `sample` [1, ...] is one input.
     """
@@ -152,7 +152,7 @@ def many_of(
     labels: int,
     loss: str,
 ) -> tuple[StackedModel, Any]:
-    """Return a module's StackedModel, tried on `sample` [1, ...], and its first weights float32[P].
+    """Return a module's StackedModel, tested on `sample` [1, ...], and initial weights float32[P].
 
     `labels` is the least number of outputs of a sample, `loss` the name of the run's loss.
     """

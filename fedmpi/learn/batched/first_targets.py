@@ -1,4 +1,4 @@
-"""Outputs and targets that are made up, where a pass is tried or measured before there are any."""
+"""Artificial outputs and targets, for trial passes and for measuring memory before training."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ _AXES = {
 
 
 def first_targets(loss: str, outputs: Tensor) -> Tensor:
-    """Return targets that fit `outputs` [N, ...], of the kind that a loss takes; all kinds of them.
+    """Return varied targets for `outputs` [N, ...], of the kind that a loss takes.
 
     Raises ConfigError if the outputs have another number of axes than the loss needs.
     """
@@ -34,7 +34,7 @@ def first_targets(loss: str, outputs: Tensor) -> Tensor:
 
 
 def first_outputs(outputs: Tensor, count: int) -> Tensor:
-    """Return float32[count, ...] of the shape of `outputs` [N, ...], no two of them alike."""
+    """Return float32[count, ...] with the shape of `outputs` [N, ...] and all samples different."""
     shape = count, *outputs.shape[1:]
     places = torch.arange(outputs[0].numel() * count, device=outputs.device)
     return places.float().sin().view(shape)

@@ -1,4 +1,4 @@
-"""Values on their way from the device to the host, while the device goes on."""
+"""Asynchronous copies of values from the device to the host."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class HostCopy:
-    """Copies of tensors, or lists of tensors, by name; on a GPU they go into pinned memory.
+    """Copies of tensors, or lists of tensors, by name; from a GPU they go into pinned memory.
 
-    The tensors may be changed afterwards: the copies are in order with the operations before and
-    after them.
+    The tensors may be changed afterwards, because the copies are ordered with respect to the
+    operations before and after them.
     """
 
     def __init__(self, tensors: Mapping[str, Any]) -> None:
@@ -26,7 +26,7 @@ class HostCopy:
             self._event.record()
 
     def arrays(self) -> dict[str, Any]:
-        """Return the copies as arrays; waits for them, and not for what the device does since."""
+        """Return the copies as arrays; waits only for them, not for later work of the device."""
         if self._event is not None:
             self._event.synchronize()
         return {

@@ -1,4 +1,4 @@
-"""One pass over the batches of many clients: what it is asked, reads and gives."""
+"""One pass over the batches of many clients: its request, its input and its result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PassRequest:
-    """What is asked of the gradients of all clients of a chunk alike.
+    """The settings of a pass that are the same for all clients of a chunk.
 
     Attributes
     ----------
@@ -17,13 +17,14 @@ class PassRequest:
     lowest : int
         The lowest layer that is differentiated.
     by_rows : bool
-        Whether rows are dropped from the backward pass, those of each client its own.
+        Whether rows are dropped from the backward pass, different ones for each client.
     activations : bool
         Whether |raw output| is summed by row.
     by_labels : bool
-        Whether outputs of some classes are taken as 0, of each client its own.
+        Whether outputs of some classes count as 0, different ones for each client.
     relevance : bool
-        Whether z dL/dz is summed by row, z the raw outputs, where weights do not tell it.
+        Whether z dL/dz of the raw outputs z is summed by row, for layers in which it does not
+        follow from the weights.
     """
 
     error: str = "cross-entropy"
@@ -36,10 +37,10 @@ class PassRequest:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """One batch for each of K clients; a short one is filled up with samples that do not count.
+    """One batch for each of K clients; short batches are padded with samples that do not count.
 
-    `x` [K, B, ...], the targets `y` [K, B, ...] on the device, `valid` bool[K, B] there, and
-    `count`, a list of K numbers of valid samples, which come first; 0 for a slot without a client.
+    `x` [K, B, ...], the targets `y` [K, B, ...] and `valid` bool[K, B] are on the device. `count`
+    lists the K numbers of valid samples, which come first; it is 0 for a slot without a client.
     """
 
     x: Tensor
@@ -50,14 +51,14 @@ class Batches:
 
 @dataclass(frozen=True, eq=False)
 class PassResult:
-    """What one pass over K clients' batches gave.
+    """The result of one pass over K clients' batches.
 
     Attributes
     ----------
     loss : float32[K]
-        Mean over the valid samples of each client.
+        Mean loss over the valid samples of each client.
     after : dict of str to float32[K, ...]
-        Running statistics by name, as they are after the pass.
+        Running statistics after the pass, by name.
     activations : dict of int to float64[K, rows], by layer
     pulls : dict of int to float32[K, rows], by layer
         Sums over samples and space of z dL/dz, z the raw outputs and L the loss.

@@ -1,4 +1,4 @@
-"""What the clients of one chunk have in common: the same operations, whatever their numbers are."""
+"""The kind of a plan: clients of one chunk share the operations, but not the numbers."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -11,10 +11,10 @@ _ALWAYS = ("scores", "salient", "readjust", "statistics.moved")
 
 @dataclass(frozen=True)
 class PlanKind:
-    """What a Plan asks for, apart from values that each slot of a chunk has of its own.
+    """The part of a Plan that is the same in all slots of a chunk.
 
-    The operations of a step follow from the PlanKind alone, so that a client's bits do not depend
-    on the plans of the other slots.
+    The operations of a step follow only from the PlanKind, so that a client's bits do not depend
+    on the plans in the other slots.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ def kind_of(plan: Plan) -> PlanKind:
     held = plan.update is not None or not back.whole or any(name in names for name in _ALWAYS)
     return PlanKind(
         submodel=plan.submodel,
-        # What is minimised was settled by Plan.minimising.
+        # Plan.minimising has set the error.
         asked=PassRequest(cast(str, plan.error), back.lowest, by_rows, *asks),
         mechanisms=names,
         held=held,

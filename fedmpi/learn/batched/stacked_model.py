@@ -1,4 +1,4 @@
-"""Losses and gradients of one network at many clients' weights at once."""
+"""Losses and gradients of one network at the weights of many clients at once."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -20,21 +20,21 @@ from fedmpi.learn.losses import loss_of
 from fedmpi.learn.relevance import at_output, no_columns
 
 _Left: TypeAlias = tuple[Tensor, dict[str, Tensor], dict[int, Tensor]]
-"""Beside the loss: the loss again, running statistics and activations after the pass."""
+"""The auxiliary result: the loss again, running statistics and activations after the pass."""
 _Loss: TypeAlias = Callable[..., tuple[Tensor, _Left]]
 _Key = TypeVar("_Key", str, int)
-ALIGNED = 16  # float32 in 64 bytes: each client's weights begin at such a boundary
+ALIGNED = 16  # float32 in 64 bytes; each client's weights begin at a multiple of 64 bytes
 QUAD = 4  # float32 in 16 bytes
 STACKED = frozenset(("conv", "linear", "norm", "embedding", "other"))
 
 
 def stacks(layout: Layout, device: str) -> bool:
-    """Return whether all clients' layers run as one operation; if not, one client after another.
+    """Return True if all clients' layers run as one operation, instead of client by client.
 
-    A rule on the model and the device, so that no bit depends on a timing. On processors torch
+    This is a rule on the model and the device, so that no bit depends on a timing. On CPUs torch
     runs the convolutions of K clients as one grouped convolution, at half the speed of K plain
-    ones (`fedmpi bench round --engine batched` measures both). Recurrent layers have no form for
-    many clients.
+    ones (`fedmpi bench round --engine batched` measures both). Recurrent layers cannot run for
+    many clients at once.
     """
     kinds = {layer.kind for layer in layout.layers}
     return kinds <= (STACKED if device != "cpu" else STACKED - {"conv", "other"})
@@ -47,25 +47,25 @@ class StackedModel:
     ----------
     module : torch.nn.Module
     layout : Layout
-        Of the module.
+        The layout of the module.
     device : str
         Such as "cpu" or "cuda:1".
     precision : "float32" or "bfloat16"
-        Of the layers' arithmetic; weights, losses and sums are float32 always.
+        Precision of the layers' arithmetic; weights, losses and sums are always float32.
     stacked : bool, optional
-        Whether all clients' layers run as one operation; by the rule `stacks` if it is not given.
+        Whether all clients' layers run as one operation. By default the rule `stacks` decides.
     draws : bool
-        Whether the module draws random numbers in training. Then each client's pass has its own,
-        and is never one operation with others.
+        Whether the module draws random numbers in training. Then each client's pass draws its own
+        numbers, and is never merged with others into one operation.
 
     Attributes
     ----------
     size : int
-        Coordinates of the layout, P, and what fills them up to a multiple of ALIGNED.
+        Number of coordinates of the layout, P, rounded up to a multiple of ALIGNED.
     at_output : frozenset of int
         The layers whose relevance is measured at the output (relevance.py).
     no_columns : str
-        Why the statistic "columns" has no meaning for the network, if so.
+        The reason why the statistic "columns" is undefined for the network; empty if it is defined.
     """
 
     def __init__(
@@ -87,29 +87,29 @@ class StackedModel:
         watched(self._module, layout, self._call)
 
     def slots(self, chunk: int) -> int:
-        """Return how many slots a chunk of that width has: more where that keeps the bits.
+        """Return the number of slots of a chunk, rounded up if that makes all slots compute alike.
 
-        torch computes what is left over of a vector register in another way than the rest. With
-        a multiple of ALIGNED slots nothing is left over, so every slot computes alike.
+        torch computes the remainder after whole vector registers by other operations. With a
+        multiple of ALIGNED slots there is no remainder, so every slot gives the same bits.
         """
         return -(-chunk // ALIGNED) * ALIGNED if self.stacked else chunk
 
     def rows(self, batch_size: int) -> int:
-        """Return how many rows a batch of that size has: more where that keeps the bits.
+        """Return the number of rows of a batch, rounded up on the CPU to keep the bits.
 
-        On some processors a product depends on where in 16 bytes its matrices begin. With a
-        multiple of 4 rows those of all clients begin alike.
+        On some CPUs a matrix product depends on the addresses of its matrices modulo 16 bytes.
+        With a multiple of 4 rows these are the same for all clients.
         """
         return -(-batch_size // QUAD) * QUAD if self.device == "cpu" else batch_size
 
     def buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield name and values of each buffer of the module that trains."""
+        """Yield name and values of each buffer of the module that is used in training."""
         yield from self._module.named_buffers(remove_duplicate=False)
 
     def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Return the outputs float32[N, ...] of one client's weights float32[P], evaluating.
+        """Return the outputs float32[N, ...] at weights float32[P], in evaluation mode.
 
-        `x` stays as it is, whatever the module writes to its input.
+        `x` is not changed, even if the module writes to its input.
         """
         state = {t.name: _place(weights, t) for t in self.layout.tensors}
         with torch.no_grad():
@@ -125,20 +125,20 @@ class StackedModel:
         asked: PassRequest,
         draws: Sequence[Draws | None] = (),
     ) -> PassResult:
-        """Return the PassResult of one batch for each client, and fill in the gradients.
+        """Return the PassResult of one batch for each client, and write the gradients into `into`.
 
         Parameters
         ----------
         weights, into : float32[K, size]
-            The second is overwritten where weights are trained, and left alone elsewhere; also
-            for slots without a client, where anything may come.
+            `into` is overwritten where weights are trained, and not changed elsewhere. Rows of
+            slots without a client may get any values.
         batches : Batches
         rows : list of bool[K, rows], by layer
-            The rows that stay in the backward pass; none if asked.by_rows is False. Then, if
-            asked.by_labels, bool[K, classes]: the outputs that are not taken as 0.
+            The rows that stay in the backward pass; no entries if asked.by_rows is False. Then, if
+            asked.by_labels, bool[K, classes]: False for outputs that count as 0.
         asked : PassRequest
         draws : list of K Draws
-            Where the pass of each client takes its random numbers; only if the module draws any.
+            The source of random numbers for each client's pass; used only if the module draws any.
         """
         one = self._one(asked)
         tensors = self.layout.tensors
@@ -161,13 +161,13 @@ class StackedModel:
         return replace(_one_by_one(*arguments, random), pulls=pulls)
 
     def _gates(self, asked: PassRequest, width: int) -> dict[int, Tensor]:
-        """Return ones float32[K, rows] by layer: a loss has z dL/dz as its gradient by them."""
+        """Return ones float32[K, rows] by layer; the gradient of a loss by them is z dL/dz."""
         numbers = sorted(self.at_output) if asked.relevance else ()
         rows = {n: self.layout.layers[n].rows for n in numbers if n >= asked.lowest}
         return {n: torch.ones(width, size, device=self.device) for n, size in rows.items()}
 
     def _one(self, asked: PassRequest) -> Callable[..., Callable[..., Any]]:
-        """Return what makes, for tensors, the loss of one client as a function of their values."""
+        """Return a function (free, held) that returns a client's loss as a function of values."""
 
         def of(free: list[Place], held: list[Place]) -> Callable[..., Any]:
             names = [t.name for t in (*free, *held)]
@@ -204,9 +204,9 @@ def _stacked(
     loss: _Loss, moving: list[Tensor], still: list[Tensor], batches: Batches, rows: list[Tensor],
     targets: list[Tensor],
 ) -> PassResult:
-    """All clients at once."""
+    """Return the PassResult, computed for all clients at once."""
     both = grad_and_value(lambda *values: loss(*values), has_aux=True)
-    with sdpa_kernel(SDPBackend.MATH):  # the other forms of attention know one client only
+    with sdpa_kernel(SDPBackend.MATH):  # the other attention backends support only one client
         found, (_, (value, after, activations)) = vmap(both)(
             moving, still, batches.x, batches.y, batches.valid, rows
         )
@@ -218,7 +218,7 @@ def _one_by_one(
     loss: _Loss, moving: list[Tensor], still: list[Tensor], batches: Batches, rows: list[Tensor],
     targets: list[Tensor], random: Callable[[int], AbstractContextManager[None]],
 ) -> PassResult:
-    """One client after another, and none where a slot is empty."""
+    """Return the PassResult, computed for one client after another, without empty slots."""
     values = batches.x.new_zeros(len(batches.count), dtype=torch.float32)
     after: dict[str, Tensor] = {}
     activations: dict[int, Tensor] = {}
@@ -241,7 +241,7 @@ def _one_by_one(
 
 
 def _put(into: dict[_Key, Tensor], slot: int, ones: dict[_Key, Tensor], width: int) -> None:
-    """Put what one client left, by name or layer, into its row of what all leave, [width, ...]."""
+    """Copy the values of one client, by name or layer, into its row of `into`, [width, ...]."""
     for key, one in ones.items():
         into.setdefault(key, one.new_zeros(width, *one.shape))[slot] = one
 
@@ -257,7 +257,7 @@ def mean_of(
 
 
 def _places(values: Tensor, tensor: Place) -> Tensor:
-    """A view float32[K, *shape] of one tensor in float32[K, size]."""
+    """Return a view float32[K, *shape] of one tensor in float32[K, size]."""
     return values[:, tensor.block].view(-1, *tensor.shape)
 
 

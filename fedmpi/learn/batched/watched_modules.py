@@ -1,4 +1,4 @@
-"""The layers of a module that trains for many clients: batches filled up, rows dropped, sums."""
+"""Hooks for modules that train many clients: padded batches, dropped rows, activation sums."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,7 +14,7 @@ from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
 
 
 class ForwardPass:
-    """What one forward pass of one client is told, and what it leaves behind.
+    """The settings of one forward pass of one client, and its results.
 
     Attributes
     ----------
@@ -23,11 +23,11 @@ class ForwardPass:
     rows : list of bool[rows], by layer, or None
         The rows that stay in the backward pass; None for all.
     gates : dict of int to float32[rows], by layer
-        Ones that the raw outputs are multiplied by, so that the loss can be differentiated by them.
+        Factors of 1 for the raw outputs, by which the loss can be differentiated.
     after : dict of str to float32[n]
-        Running statistics by name, as they are after the pass.
+        Running statistics after the pass, by name.
     activations : dict of int to float64[rows]
-        Sums of |raw output| over samples and space, by layer; empty if they are not asked for.
+        Sums of |raw output| over samples and space, by layer; empty if not requested.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class ForwardPass:
 
 
 def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
-    """Let the parts of `module` do in every pass as `call` says; changes the module in place."""
+    """Make the layers of `module` follow `call` in every pass; the module is changed in place."""
     for name, part in module.named_modules():
         if hasattr(part, "inplace"):
             part.inplace = False  # one client's values are views of all clients'
@@ -71,7 +71,7 @@ def _hook(call: ForwardPass, number: int) -> Callable[[nn.Module, Any, Any], Any
         shape[row_axis(part)] = -1
         if number in call.gates:
             output = raw = raw * call.gates[number].view(shape).to(raw.dtype)
-        # An embedding's rows are its inputs: leaving out their weight gradient is all there is.
+        # An embedding's rows are its inputs, so only their weight gradient is to be left out.
         if call.rows is None or kind == "embedding":
             return output
         kept = torch.where(call.rows[number].view(shape), raw, raw.detach())
@@ -81,7 +81,7 @@ def _hook(call: ForwardPass, number: int) -> Callable[[nn.Module, Any, Any], Any
 
 
 def _summed(values: Tensor, axis: int, valid: Tensor | None) -> Tensor:
-    """float64[rows]: the sum over valid samples and space."""
+    """Return float64[rows]: the sum over valid samples and space."""
     values = values.double()
     if valid is not None:
         values = torch.where(_over(valid, values), values, 0.0)
@@ -90,7 +90,7 @@ def _summed(values: Tensor, axis: int, valid: Tensor | None) -> Tensor:
 
 
 def _normalised(part: Any, prefix: str, call: ForwardPass, x: Tensor) -> Tensor:
-    """BatchNorm of the valid samples; what it learns of them is left in `call.after`."""
+    """Return the BatchNorm of the valid samples; write new running statistics to `call.after`."""
     running, valid = (part.running_mean, part.running_var), call.valid
     if valid is None and x.numel() == x.shape[1]:
         valid = torch.ones(1, dtype=torch.bool, device=x.device)  # torch refuses one value
@@ -120,7 +120,7 @@ def _normalised(part: Any, prefix: str, call: ForwardPass, x: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance float32[C] of the valid samples, and how many numbers they are of."""
+    """Return mean and variance float32[C] of the valid samples, and the count of numbers."""
     over = [0, *range(2, x.dim())]
     here = _over(valid, x)
     space = x[0, 0].numel()
@@ -132,5 +132,5 @@ def _moments(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _over(valid: Tensor, values: Tensor) -> Tensor:
-    """`valid` bool[B] in a shape that spreads over values [B, ...]."""
+    """Return `valid` bool[B] in a shape that broadcasts over values [B, ...]."""
     return valid.view(-1, *[1] * (values.dim() - 1))

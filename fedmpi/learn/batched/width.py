@@ -1,27 +1,27 @@
-"""How many clients a chunk has where the configuration does not say."""
+"""The default number of clients of a chunk."""
 
 from fedmpi.layout import Layout
 
-# Multiply-adds of one step of a whole chunk that a GPU is to be given at once, and the limits.
+# Target multiply-adds for one step of a whole chunk on a GPU, and the limits of the width.
 _WORK, _LEAST, _MOST = 2e10, 16, 256
 _ON_CPU = 16
 
 
 def width_of(layout: Layout, batch_size: int, selected: int, device: str) -> int:
-    """Return the width of a chunk: a rule on the configuration alone, never on the machine.
+    """Return the width of a chunk, by a rule on the configuration and never on the machine.
 
-    Bits may depend on the width, so neither the memory of a device nor the number of ranks
-    counts. On a GPU it is a power of two that gives a step about 2e10 multiply-adds, between 16
-    and 256, and not more than are needed for `selected`, the clients of a round. On a processor
-    more clients at once gain nothing, and it is 16.
+    Bits may depend on the width, so it must not depend on the memory of a device or the number of
+    ranks. On a GPU it is a power of two between 16 and 256 that gives a step about 2e10
+    multiply-adds, and no larger than `selected`, the clients of a round, needs. On a CPU more
+    clients at once gain nothing, and it is 16.
 
     Parameters
     ----------
     layout : Layout
-        Of the whole model.
+        The layout of the whole model.
     batch_size : int
     selected : int
-        Clients of a round, on all ranks together.
+        Number of clients of a round, on all ranks together.
     device : str
         "cpu", or a GPU.
     """

@@ -1,1 +1,1 @@
-"""The CPU engine of fedmpi: forward and backward passes of a network as array kernels."""
+"""The kernels engine: forward and backward passes of a network as calls of array kernels."""

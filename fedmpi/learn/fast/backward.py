@@ -11,7 +11,7 @@ from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.step import Call, Kernel, Step, Value
 
 Rows: TypeAlias = Sequence[Integers | None]
-"""By layer: the rows that are kept, int64[.], or None for all."""
+"""The kept rows of each layer, int64[.], or None for all."""
 
 
 def backward(
@@ -24,17 +24,17 @@ def backward(
     ----------
     frame : Frame
     weights, grad : float32[P]
-        Bound to the calls. What is not differentiated is not touched in `grad`, the rest is
-        overwritten.
+        Bound to the calls. Entries of `grad` that are not differentiated do not change; the others
+        are overwritten.
     rows : tuple per layer of None or int64[.]
-        The kept rows. The gradient of a dropped row is neither read nor computed, so a
-        layer costs the share of its own rows that is kept, and for its input gradient
-        also the share of the rows below.
+        The kept rows. The gradient of a dropped row is neither read nor computed, so the
+        cost of a layer is proportional to the share of its kept rows; that of its input
+        gradient also to the share of kept rows in the layer below.
     lowest : int
         Layers below this one are not differentiated.
     mask, update : uint8[P], optional
-        0 where the weights are 0 whenever the calls are run, and where the gradient of a weight
-        is not wanted.
+        `mask` is 0 where weights are 0 whenever the calls run; `update` is 0 where the gradient
+        of a weight is not needed.
     """
     back = Back(frame, weights, grad, rows, lowest, mask, update)
     for step in reversed(frame.steps):
@@ -47,14 +47,14 @@ def backward(
 
 
 class Back:
-    """What the steps of one backward pass share; the parameters are those of `backward`.
+    """The state that the steps of one backward pass share; parameters are those of `backward`.
 
     Attributes
     ----------
     calls : list of Call
-        What was appended so far.
+        The calls so far.
     layer : int
-        The layer that calls are for.
+        The layer to which new calls belong.
     """
 
     def __init__(
@@ -73,25 +73,25 @@ class Back:
             self._look(step)
 
     def _look(self, step: Step) -> None:
-        """Note whether the gradient of a step's output is wanted, and in which channels."""
+        """Record if the gradient of a step's output is needed, and for which channels."""
         below = any(self.wanted(value) for value in step.sources)
         kept = None if step.passes_on else self.kept(step.source)
         self._wanted[step.out] = below or step.layer >= self.lowest
         self._kept[step.out] = self.rows[step.layer] if step.layer >= 0 else kept
 
     def wanted(self, value: Value) -> bool:
-        """True if something below is trained."""
+        """Return True if the gradient of a value is needed, because something below is trained."""
         return self._wanted[value.like or value]
 
     def kept(self, value: Value) -> Integers | None:
-        """The channels whose gradient is wanted: int64[.], or None for all."""
+        """Return the channels of a value whose gradient is needed, int64[.], or None for all."""
         if value.like is None:
             return self._kept[value]
         kept, size = self._kept[value.like], value.like.height * value.like.width
         return None if kept is None else (kept[:, None] * size + np.arange(size)).reshape(-1)
 
     def of(self, value: Value) -> Integers:
-        """The channels whose gradient is wanted: int64[.]."""
+        """Return the channels of a value whose gradient is needed, int64[.]."""
         kept = self.kept(value)
         return np.arange(value.channels) if kept is None else kept
 
@@ -100,14 +100,14 @@ class Back:
         self.calls.append(Call(kernel, arguments, self.layer))
 
     def first(self, value: Value) -> bool:
-        """True if nothing has been written to the gradient of a value; now something is."""
+        """Return True if the gradient of a value is unwritten, and mark it as written."""
         value = value.like or value
         new = value not in self._written
         self._written.add(value)
         return new
 
     def cleared(self, value: Value) -> None:
-        """See to it that the gradient of a value can be added to."""
+        """Append a call that clears the gradient of a value, unless it is already written."""
         if self.first(value):
             places = np.array([self.frame.grad[value]])
             self.call(kernels.batch_last.clear, self.memory, places, self.frame.size(value))

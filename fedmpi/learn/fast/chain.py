@@ -1,24 +1,25 @@
-"""From a torch module to the chain of steps that the kernels take."""
+"""Conversion of a torch module to the chain of steps that kernels compute."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import fedmpi.learn.fast.layers  # noqa: F401, each file registers the modules that it takes
+import fedmpi.learn.fast.layers  # noqa: F401, each file registers the modules that it supports
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.step import Step, Unsupported, Value
 from fedmpi.learn.fast.walk import Chain
 
-if TYPE_CHECKING:  # a rank that is sent its chain never imports torch
+if TYPE_CHECKING:  # a rank that receives its chain never imports torch
     from torch import nn
 
 
 def chain_of(
     module: "nn.Module", layout: Layout, input_shape: Sequence[int]
 ) -> tuple[list[Value], list[Step]]:
-    """Return (values, steps) of a module, the first value being the input.
+    """Return (values, steps) of a module; the first value is the input.
 
-    Takes what the files in `layers` do: Sequential chains and Residual blocks of convolutions,
-    linear layers, ReLU, pooling, BatchNorm, GroupNorm, LayerNorm, Flatten and Identity.
+    The supported modules are those of the files in `layers`: Sequential chains and Residual blocks
+    of convolutions, linear layers, ReLU, pooling, BatchNorm, GroupNorm, LayerNorm, Flatten and
+    Identity.
 
     Raises
     ------
@@ -36,6 +37,6 @@ def chain_of(
     last.readers += 1
     first = [step for step in chain.steps
              if chain.values[0] in [value.like or value for value in step.sources]]
-    if len(first) == 1:  # others would read the zeros around the input, too
+    if len(first) == 1:  # other readers would also read the zeros around the input
         chain.values[0].halo = getattr(first[0], "halo", 0)
     return chain.values, chain.steps

@@ -20,10 +20,10 @@ def forward(
     weights : float32[P]
         Bound to the calls; BatchNorm's statistics in it are updated if `training`.
     totals : list of float64[rows], optional
-        For each layer; |output of the layer| is added up in it whenever the calls are run.
+        One for each layer, to which |output of the layer| is added whenever the calls run.
     training : bool
     mask : uint8[P], optional
-        0 where the weights are 0 whenever the calls are run.
+        0 where weights are 0 whenever the calls run.
     """
     calls: list[Call] = []
     for step in frame.steps:

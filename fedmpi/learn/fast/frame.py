@@ -1,4 +1,4 @@
-"""The memory of one batch width, and where in it everything lies."""
+"""The memory layout for batches of one width."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from fedmpi.arrays import Integers, Vector
 from fedmpi.learn.fast.geometry import Plane
 from fedmpi.learn.fast.step import Step, Value
 
-LANES = 16  # batches are filled up to a multiple of this
+LANES = 16  # batches are padded to a multiple of this
 
 
 class Frame:
-    """Places of all activations and gradients for batches of up to `lanes` samples.
+    """Offsets in memory of all activations and gradients for batches of up to `lanes` samples.
 
-    `memory` float32[.] is a buffer of `floats` floats or more, 64-byte aligned, that frames of
-    other widths use too; every place in it is a multiple of 16 floats. It is set before the frame
-    is used, and cleared by `clear` when another width was there. `mask` float32[lanes] is 1 for
-    the samples of the batch at hand, and `samples` int64[1] is their number. `saved` holds what a
-    step keeps from its forward pass for its backward pass, and `shared` the places of what several
-    steps use in turn.
+    `memory` float32[.] is a 64-byte aligned buffer of at least `floats` floats, which frames of
+    other widths share; every offset in it is a multiple of 16 floats. It must be set before the
+    frame is used, and cleared by `clear` if a frame of another width was used before. `mask`
+    float32[lanes] is 1 for the samples of the current batch, and `samples` int64[1] is their
+    number. `saved` holds the arrays that steps keep from the forward pass for the backward pass,
+    and `shared` the offsets of memory that several steps use in turn.
     """
 
     def __init__(self, values: Sequence[Value], steps: Sequence[Step], lanes: int) -> None:
@@ -49,11 +49,11 @@ class Frame:
 
     @property
     def floats(self) -> int:
-        """Floats of memory that the frame takes."""
+        """Number of floats of memory that the frame needs."""
         return self._size
 
     def clear(self) -> None:
-        """Put zeros where the kernels read them and never write them."""
+        """Write the zeros that kernels read but never write."""
         first = self.values[0]
         places = [(self.place[first], self.size(first))] if first.halo else []
         for step in self.steps:
@@ -64,20 +64,20 @@ class Frame:
     def channels(
         self, value: Value, kept: Integers | None = None, gradient: bool = False
     ) -> Integers:
-        """Return int64: where the planes of a value lie, all or those `kept`."""
+        """Return int64[.]: the offsets of a value's planes, of all or of those in `kept`."""
         planes = self._channels[gradient][value]
         return planes if kept is None else planes[kept]
 
     def gate(self, value: Value) -> int:
-        """How far a value lies behind its gradient, if it is the result of a ReLU; else 0."""
+        """Return the offset from a value's gradient to the value if a ReLU made it; else 0."""
         return self.place[value] - self.grad[value] if value.relu else 0
 
     def size(self, value: Value) -> int:
-        """Floats of a value, with the gaps behind its channels."""
+        """Return the number of floats of a value, including the gaps behind its channels."""
         return value.channels * self.planes[value].stride
 
     def entry(self) -> Integers:
-        """Return int64[D]: where each number of a sample goes."""
+        """Return int64[D]: the offset of each number of a sample."""
         value = self.values[0]
         plane = self.planes[value]
         rows = np.array([plane.place(y, 0) for y in range(value.height)])
@@ -85,9 +85,9 @@ class Frame:
         return (self.channels(value)[:, None] + within.reshape(1, -1)).reshape(-1)
 
     def _give_gradients(self) -> None:
-        """Place the gradients; memory goes on to others once a step has read its own.
+        """Place the gradients; memory is reused after a step has read its output's gradient.
 
-        A value that only a sum reads has the gradient of the sum, so it shares its place.
+        A value that only a sum reads has the gradient of the sum, so both share one place.
         """
         holes = _Holes(self)
         sharing: dict[Value, set[Value]] = {}
@@ -118,29 +118,29 @@ class Frame:
         return self.reserve(self.size(value))
 
     def share(self, name: str, size: int) -> None:
-        """Ask for `size` floats that all steps which ask by this `name` use in turn.
+        """Request `size` floats, which all steps that request the same `name` use in turn.
 
-        `shared` says where they are.
+        `shared[name]` is their offset.
         """
         self._wishes[name] = max(size, self._wishes.get(name, 0))
 
     def reserve(self, size: int) -> int:
-        """Return the place of `size` new floats."""
-        # The first block stays free, so that no place is 0 and a gate of 0 means none.
+        """Return the offset of `size` new floats."""
+        # The first block stays free, so that no offset is 0 and a gate of 0 means none.
         start = self._size + LANES
         self._size = start + _rounded(size)
         return start
 
 
 class _Holes:
-    """Memory of a frame that is free again."""
+    """Memory of a frame that has become free."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._free: list[tuple[int, int]] = []
 
     def take(self, size: int) -> int:
-        """Return a place for `size` floats: the smallest hole that holds them, or new memory."""
+        """Return the offset of `size` floats: the smallest hole that fits, or new memory."""
         fitting = [hole for hole in self._free if hole[1] >= size]
         if not fitting:
             return self._frame.reserve(size)
@@ -151,14 +151,14 @@ class _Holes:
         return place
 
     def give(self, place: int, size: int) -> None:
-        """Take note that `size` floats are free."""
+        """Mark `size` floats at `place` as free."""
         self._free.append((place, size))
 
 
 def _planes(values: Sequence[Value], lanes: int) -> dict[Value, Plane]:
-    """Return the Plane of each value. Tight are vectors, and what has the shape of such a value.
+    """Return the Plane of each value; vectors, and values of shapes viewed as vectors, are tight.
 
-    Equal shapes have equal planes, as sums of values need.
+    Values of equal shapes have equal planes, because sums of values need that.
     """
     vectors = {(v.like.channels, v.like.height, v.like.width) for v in values if v.like}
     planes = {}

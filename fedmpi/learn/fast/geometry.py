@@ -1,7 +1,7 @@
-"""Which position meets which: the tables of offsets that the kernels follow.
+"""The geometry of windows: tables of offsets that say which input each output position reads.
 
-A window (kernel, stride, padding, dilation) is cut at the border instead of reading
-zeros there: positions whose windows are cut alike share one list of taps.
+A window (kernel, stride, padding, dilation) is clipped at the border instead of reading
+zeros there. Positions whose windows are clipped alike share one list of taps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,21 +16,21 @@ from fedmpi.arrays import Integers
 from fedmpi.kernels.tables import SPARE
 
 Pair: TypeAlias = tuple[int, int]
-"""(vertical, horizontal), or (first, end), or (number, offset)."""
+"""A pair (vertical, horizontal), (first, end) or (number, offset)."""
 _Taps: TypeAlias = tuple[Pair, ...]
 _Place: TypeAlias = tuple[int, _Taps]
 _Run: TypeAlias = tuple[int, int, int]
 
 # Lanes of a position block of the weight gradient, times the channels that are read
-# together: 256 KiB. Measured best of 2^16 to 2^20 on the CNNs of FedLP and FedSkel.
+# together: 256 KiB. The fastest of 2^16 to 2^20 on the CNNs of FedLP and FedSkel.
 _BLOCK = 1 << 16
-_LARGE, _GAP = 2048, 9 * 16  # floats of a plane that has a gap behind it, and of the gap
-_LEAST = 512  # lanes of a block; fewer are not worth the sums over lanes at its end
+_LARGE, _GAP = 2048, 9 * 16  # least floats of a plane with a gap behind it, and floats of the gap
+_LEAST = 512  # least lanes of a block; fewer are not worth the sums over lanes at its end
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One channel: height x width positions of `lanes` floats, with `halo` zeros around.
+    """One channel: height x width positions of `lanes` floats, with a border of `halo` zeros.
 
     Channels that are `tight` follow each other without a gap.
     """
@@ -43,25 +43,25 @@ class Plane:
 
     @property
     def pitch(self) -> int:
-        """Floats from one row of positions to the next."""
+        """Number of floats from one row of positions to the next."""
         return (self.width + 2 * self.halo) * self.lanes
 
     @property
     def size(self) -> int:
-        """Floats of the plane."""
+        """Number of floats of the plane."""
         return (self.height + 2 * self.halo) * self.pitch
 
     @property
     def stride(self) -> int:
-        """Floats from one channel to the next.
+        """Number of floats from one channel to the next.
 
         Kernels read the same positions of many channels. Large planes often have sizes near powers
-        of two; without a gap, these positions would share a few sets of the cache.
+        of two, so without a gap these positions would share a few sets of the cache.
         """
         return self.size if self.tight or self.size < _LARGE else self.size + _GAP
 
     def place(self, y: int, x: int) -> int:
-        """Offset of a position; negative ones lie in the halo."""
+        """Return the offset of a position; negative positions are in the halo."""
         return (y + self.halo) * self.pitch + (x + self.halo) * self.lanes
 
 
@@ -75,7 +75,7 @@ class Window:
     dilation: Pair = (1, 1)
 
     def output(self, height: int, width: int) -> Pair:
-        """Return height and width of what comes out."""
+        """Return height and width of the output for an input of this height and width."""
         return self._output(0, height), self._output(1, width)
 
     def _output(self, axis: int, side: int) -> int:
@@ -84,12 +84,12 @@ class Window:
 
     @property
     def taps(self) -> int:
-        """Entries of the kernel."""
+        """Number of entries of the kernel."""
         return self.kernel[0] * self.kernel[1]
 
     @property
     def apart(self) -> bool:
-        """True if no position lies in two windows."""
+        """True if no position is in two windows."""
         return all(k <= s and d == 1 for k, s, d in zip(self.kernel, self.stride, self.dilation))
 
 
@@ -97,8 +97,8 @@ class Window:
 def gather(window: Window, out: Plane, src: Plane) -> tuple[Integers, Integers, Integers]:
     """Return (tap numbers, tap offsets, runs) by which each position of `out` reads `src`.
 
-    For a run (place, at, lanes, t0, t1), the position at `place` of `out` is met by tap t at
-    at + offset[t] of `src`; the tap is entry number[t] of the kernel.
+    For a run (place, at, lanes, t0, t1), the position at `place` of `out` reads `src` at
+    at + offset[t] with tap t, t0 <= t < t1, which is entry number[t] of the kernel.
     """
     axes = [
         [_read(window, a, o, (src.height, src.width)[a], src.halo) for o in range(count)]
@@ -109,8 +109,11 @@ def gather(window: Window, out: Plane, src: Plane) -> tuple[Integers, Integers, 
 
 @lru_cache(maxsize=512)
 def scatter(window: Window, out: Plane, src: Plane) -> tuple[Integers, Integers, Integers]:
-    """Return the same tables for the way back: each position of `out` (the window's input)
-    collects from those positions of `src` (its output) that had read it."""
+    """Return the same tables for the backward pass.
+
+    Each position of `out`, the window's input, collects from the positions of `src`, its output,
+    that read it in the forward pass.
+    """
     axes = [
         [_fed(window, a, i, (src.height, src.width)[a]) for i in range(count)]
         for a, count in enumerate((out.height, out.width))
@@ -119,14 +122,14 @@ def scatter(window: Window, out: Plane, src: Plane) -> tuple[Integers, Integers,
 
 
 def _read(window: Window, axis: int, position: int, side: int, halo: int) -> _Place:
-    """Return (base, taps): the tap k reads base + shift, for each (k, shift) of taps."""
+    """Return (base, taps): tap k reads base + shift, for each (k, shift) in taps."""
     base = position * window.stride[axis] - window.padding[axis]
     steps = [(k, k * window.dilation[axis]) for k in range(window.kernel[axis])]
     return base, tuple((k, s) for k, s in steps if -halo <= base + s < side + halo)
 
 
 def _fed(window: Window, axis: int, position: int, side: int) -> _Place:
-    """Return (base, taps): tap k of the output at base + shift had read this position."""
+    """Return (base, taps): tap k of the output at base + shift reads this position."""
     stride, moved = window.stride[axis], position + window.padding[axis]
     base = moved // stride
     found: list[Pair] = []
@@ -140,7 +143,7 @@ def _fed(window: Window, axis: int, position: int, side: int) -> _Place:
 def _tables(
     window: Window, axes: Sequence[Sequence[_Place]], out: Plane, src: Plane
 ) -> tuple[Integers, Integers, Integers]:
-    """Join the two axes: lists of taps, each kept once, and runs of positions that share one."""
+    """Return the tables of both axes: distinct lists of taps, and runs of positions sharing one."""
     starts: dict[tuple[_Taps, _Taps], int] = {}
     numbers: list[int] = []
     offsets: list[int] = []
@@ -159,7 +162,7 @@ def _tables(
 
 
 def _stretches(axis: Sequence[_Place]) -> Iterator[tuple[int, int, int, _Taps]]:
-    """Yield (first position, positions, base, taps) of neighbours that can be read in one go."""
+    """Yield (first position, count, base, taps) of neighbours that can be read in one run."""
     steps = [base - position for position, (base, _) in enumerate(axis)]
     keyed = [(taps, step) for (_, taps), step in zip(axis, steps, strict=True)]
     position = 0
@@ -175,8 +178,8 @@ def correlation(
 ) -> tuple[Integers, Integers, Integers, Integers]:
     """Return (right, col_out, runs, parts) of `tables.correlate_table` for the weights of a window.
 
-    Taps that meet the input at the same outputs are done together. A part is as many
-    positions and channels as fit the cache beside those of `rows` planes of the output.
+    Taps that read the input for the same outputs are done together. A part has as many positions
+    and channels as fit the cache beside the same positions of `rows` planes of the output.
     """
     most = max(_LEAST, _BLOCK // (channels + rows))
     abreast = _BLOCK // most
@@ -200,7 +203,7 @@ def correlation(
 
 
 def _groups(window: Window, out: Plane, src: Plane) -> dict[tuple[Pair, Pair], list[Pair]]:
-    """Return {(rows, columns of outputs): [(number, offset)]} of the taps that meet the input."""
+    """Return {(rows, columns of outputs): [(number, offset)]} of the taps that read the input."""
     groups: dict[tuple[Pair, Pair], list[Pair]] = {}
     for k in range(window.kernel[0]):
         down = _met(window, 0, k, out.height, src.height, src.halo)
@@ -213,7 +216,7 @@ def _groups(window: Window, out: Plane, src: Plane) -> dict[tuple[Pair, Pair], l
 
 
 def _met(window: Window, axis: int, tap: int, outputs: int, side: int, halo: int) -> Pair:
-    """Return (first, end) of the outputs whose tap number `tap` lies inside the input."""
+    """Return (first, end) of the outputs whose tap number `tap` is inside the input."""
     shift = tap * window.dilation[axis] - window.padding[axis]
     stride = window.stride[axis]
     first = max(0, -(-(-halo - shift) // stride))
@@ -223,7 +226,7 @@ def _met(window: Window, axis: int, tap: int, outputs: int, side: int, halo: int
 def _blocks(
     window: Window, down: Pair, along: Pair, out: Plane, src: Plane, most: int
 ) -> list[list[_Run]]:
-    """Return lists of runs (place in out, place in src, lanes), each of about `most` lanes."""
+    """Return lists of runs (offset in out, offset in src, lanes), each of about `most` lanes."""
     wide = window.stride[1] == 1
     blocks: list[list[_Run]] = [[]]
     lanes = 0
@@ -241,6 +244,6 @@ def _blocks(
 
 
 def _ints(values: Sequence[Any], columns: int | None = None) -> Integers:
-    """int64[.], or int64[., columns]."""
+    """Return the values as int64[.], or as int64[., columns]."""
     array = np.array(values, np.int64)
     return array if columns is None else array.reshape(-1, columns)

@@ -1,4 +1,4 @@
-"""Gradients of the networks that there are kernels for, with the batch innermost."""
+"""Gradients of networks by kernels, with the batch innermost."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,7 +16,7 @@ from fedmpi.learn.fast.step import Call, Step, Value
 from fedmpi.learn.gradients import Gradients, checked_rows
 from fedmpi.plan import FULL, Backward
 
-if TYPE_CHECKING:  # a rank that is sent its chain never imports torch
+if TYPE_CHECKING:  # a rank that receives its chain never imports torch
     from torch import nn
 
 _Chain: TypeAlias = tuple[list[Value], list[Step]]
@@ -26,21 +26,21 @@ _EVALUATED = 32  # samples evaluated together
 class KernelGradients(Gradients):
     """Gradients by kernels; the error is cross-entropy.
 
-    There is one buffer for activations and their gradients, large enough for the widest batch.
+    A single buffer for activations and their gradients is large enough for the widest batch.
     Batches of every width, rounded up to a multiple of 16, are laid out in it.
 
-    The results of a sample do not depend on the others in its batch nor on the batch size (but
-    through BatchNorm), and all bits are the same from run to run.
+    The results of a sample do not depend on the other samples in its batch or on the batch size
+    (except through BatchNorm), and all bits are the same from run to run.
 
     Parameters
     ----------
     layout : Layout
     weights : float32[P]
-        The first weights, which become this object's buffer.
+        The initial weights, which become this object's buffer.
     chain : pair
         Values and steps, from `chain_of`.
     batch_size : int
-        Of most batches; the buffer is made for it, and grows where a larger batch comes.
+        The usual batch size, for which the buffer is made; it grows if a larger batch comes.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class KernelGradients(Gradients):
         super().__init__(layout, weights, np.zeros(layout.size, np.float32))
         self._values, self._steps = chain
         self._widest = lanes_for(batch_size)
-        self._memory, self._laid_out = aligned(0), 0  # the buffer, and the width that it holds
+        self._memory, self._laid_out = aligned(0), 0  # the buffer, and the width laid out in it
         self._programs: dict[int, _Program] = {}
         self._differentiated = FULL
 
@@ -57,12 +57,12 @@ class KernelGradients(Gradients):
     def of(
         cls, module: "nn.Module", layout: Layout, input_shape: Sequence[int], batch_size: int = 1
     ) -> "KernelGradients":
-        """Return the KernelGradients of a torch module, of which structure and weights are read.
+        """Return the KernelGradients of a torch module, with its structure and its weights.
 
-        `layout` is from `layout_of(module, sample)`, `input_shape` that of one sample. Raises
-        Unsupported, see `chain_of`.
+        `layout` is from `layout_of(module, sample)`; `input_shape` is that of one sample. Raises
+        Unsupported as `chain_of` does.
         """
-        from fedmpi.learn.layout_of import flat_weights  # needs torch, which `serialise` spares
+        from fedmpi.learn.layout_of import flat_weights  # needs torch, which `serialise` avoids
 
         weights = flat_weights(module, layout).numpy().copy()
         return cls(layout, weights, chain_of(module, layout, input_shape), batch_size)
@@ -88,11 +88,11 @@ class KernelGradients(Gradients):
         return np.concatenate([self._program(len(part)).outputs(part) for part in parts])
 
     def backward_calls(self, samples: int, backward: Backward = FULL) -> list[Call]:
-        """Return the kernel calls of the backward pass for a batch of `samples`, to be timed."""
+        """Return the kernel calls of the backward pass for a batch of `samples`, for timing."""
         return self._program(samples).backward_for(backward)
 
     def _program(self, samples: int) -> "_Program":
-        """Return the program for a batch of `samples`, its width laid out in the buffer."""
+        """Return the program for a batch of `samples`, after laying out its width in the buffer."""
         lanes = lanes_for(samples)
         program = self._programs.get(lanes) or self._made(lanes)
         if self._laid_out != lanes:
@@ -103,7 +103,7 @@ class KernelGradients(Gradients):
     def _made(self, lanes: int) -> "_Program":
         frame = Frame(self._values, self._steps, lanes)
         if frame.floats > len(self._memory):
-            # The old buffer and all that is bound to it go before the new one comes.
+            # Free the old buffer and the programs bound to it before allocating the new one.
             self._programs.clear()
             self._memory, self._laid_out = aligned(0), 0
             self._widest = max(self._widest, lanes)
@@ -116,7 +116,7 @@ class KernelGradients(Gradients):
 
 
 class _Program:
-    """The kernel calls for batches of one width, made when first asked for."""
+    """The kernel calls for batches of one width, made on first use."""
 
     def __init__(self, frame: Frame, layout: Layout, weights: Vector, grad: Vector) -> None:
         self.frame, self._layout = frame, layout
@@ -126,15 +126,15 @@ class _Program:
         self._measuring: list[Call] | None = None
         self._evaluation: list[Call] | None = None
         self._totals: list[Reals] = []
-        # A Backward with a mask, and the calls for weights under it.
+        # The last Backward with a mask, and the forward calls for weights under it.
         self._masked: tuple[Backward, list[Call]] = FULL, []
         self._backward: dict[Backward, list[Call]] = {}
-        self._all = np.zeros(0, np.int64)  # the samples of the batch at hand
+        self._all = np.zeros(0, np.int64)  # indices of the samples of the current batch
 
     def gradient(
         self, x: AnyArray, y: AnyArray, backward: Backward, activations: Sequence[Reals] | None
     ) -> float:
-        """Fill the gradient in and return the mean loss of x, y."""
+        """Write the gradient and return the mean loss of x, y."""
         self._enter(x)
         if activations is None:
             _run(self._forward if backward.mask is None else self._forward_under(backward))
@@ -149,7 +149,7 @@ class _Program:
         return loss
 
     def outputs(self, x: AnyArray) -> AnyArray:
-        """Return float32[N, classes]."""
+        """Return the outputs float32[N, classes]."""
         self._enter(x)
         if self._evaluation is None:
             self._evaluation = forward_calls(self.frame, self._weights, training=False)
@@ -173,7 +173,7 @@ class _Program:
         if self._measuring is None:
             self._totals = [np.zeros(layer.rows) for layer in self._layout.layers]
             self._measuring = forward_calls(self.frame, self._weights, self._totals)
-        # The sums go on in the buffers that the calls are bound to, so that they round as one sum.
+        # Continue the sums in the buffers bound to the calls, so that they round as one sum does.
         for total, sums in zip(self._totals, activations, strict=True):
             total[:] = sums
         _run(self._measuring)
@@ -198,7 +198,7 @@ class _Program:
                 self.frame, self._weights, self._grad, rows, backward.lowest,
                 backward.mask, backward.update,
             )  # fmt: skip
-            # The whole one comes again and again, any other from one client only.
+            # The whole Backward recurs; any other belongs to a single client.
             self._backward = {k: self._backward[k] for k in (FULL,) if k in self._backward}
             self._backward[backward] = calls
         return self._backward[backward]

@@ -1,12 +1,11 @@
-"""Which engine trains a model: a rule on shapes and registers, so that no bit depends on a timing.
+"""The choice between engines, by a rule on shapes and registers, so that no bit depends on timings.
 
-The kernels fill a batch up to a multiple of 16 lanes. `fill` is the share of lanes that hold
-samples. In large networks both engines are bound by arithmetic and unfilled lanes are lost; in
-small ones torch is bound by everything else. Where a register holds 16 numbers (AVX-512), the
-kernels stay ahead of torch in networks of any size with full lanes; where it holds 8 (AVX2), they
-do up to VGG-11, and ResNet-18 goes to torch. docs/kernels.md has the tables of several processors,
-from `fedmpi bench kernels --models`; there, whatever is chosen has at least 0.93 of the better
-speed.
+The kernels pad a batch to a multiple of 16 lanes. `fill` is the share of lanes that hold
+samples. In large networks both engines are bound by arithmetic, and unfilled lanes are wasted. In
+small networks torch is bound by its overhead. If a register holds 16 numbers (AVX-512), the
+kernels with full lanes beat torch in networks of any size. If it holds 8 (AVX2), they do so up to
+VGG-11, and ResNet-18 is left to torch. docs/kernels.md has tables for several processors, from
+`fedmpi bench kernels --models`; in them, the chosen engine has at least 0.93 of the better speed.
 """
 
 from collections.abc import Sequence
@@ -20,9 +19,9 @@ from fedmpi.learn.fast.step import Unsupported
 if TYPE_CHECKING:
     from torch import nn
 
-_NEVER = 2.0  # a fill that no batch has
-# For float32 in a register: (multiply-adds of one sample, least fill) for which the kernels are
-# never slower than torch, by size; the last is of all larger networks.
+_NEVER = 2.0  # a fill that no batch reaches
+# By number of float32 in a register: (most multiply-adds of one sample, least fill from which the
+# kernels are never slower than torch), by size; the last entry is for all larger networks.
 _LEAST_FILL = {
     16: ((1_000_000, 0.0), (5_000_000, 0.18), (200_000_000, 0.7), (float("inf"), 0.95)),
     8: ((1_000_000, 0.0), (5_000_000, 0.18), (200_000_000, 0.75), (float("inf"), _NEVER)),
@@ -38,13 +37,13 @@ def choose(
     ----------
     module : torch.nn.Module
     layout : Layout
-        Of the module.
+        The layout of the module.
     input_shape : tuple of int
-        Of one sample.
+        The shape of one sample.
     batch_size : int
-        Of the clients; short last batches are not looked at.
+        The clients' batch size; short last batches are ignored.
     width : int
-        float32 in a vector register: `kernels.lanes.WIDTH`. Fewer than 8 count as 8.
+        Number of float32 in a vector register: `kernels.lanes.WIDTH`. Less than 8 counts as 8.
     """
     try:
         chain_of(module, layout, input_shape)

@@ -1,6 +1,6 @@
-"""A model of the kernels as text, from which another rank builds it again without torch.
+"""The model of a KernelGradients as text, from which another rank rebuilds it without torch.
 
-The text holds the layout, each value and step of the chain by the names of their fields, and
+The text holds the layout, the fields of each value and step of the chain by name, and the reason
 why the kernels were chosen. Nothing in it is executed.
 """
 
@@ -19,11 +19,11 @@ from fedmpi.learn.fast.step import STEPS, Step, Value
 
 
 def serialised(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArray]:
-    """Return arrays by name: the model of KernelGradients as text, and its float32[P] `first`."""
+    """Return arrays by name: the model as text, and its initial weights `first` float32[P]."""
     values, steps = gradients.chain
     number = {value: place for place, value in enumerate(values)}
     text = json.dumps({
-        "layout": asdict(gradients.layout),  # with all that it says of frozen weights and FLOPs
+        "layout": asdict(gradients.layout),  # includes its counts of frozen weights and FLOPs
         "values": [_plain(value, number) for value in values],
         "steps": [[type(step).__name__, _plain(step, number)] for step in steps],
         "reason": gradients.reason,
@@ -32,7 +32,7 @@ def serialised(gradients: KernelGradients, first: AnyArray) -> dict[str, AnyArra
 
 
 def deserialised(model: dict[str, AnyArray], batch_size: int) -> KernelGradients:
-    """Return the KernelGradients of what `serialised` returned, on any rank."""
+    """Return the KernelGradients from the result of `serialised`, on any rank."""
     tree = json.loads(model["model"].tobytes())
     shape = tree["layout"]
     tensors = (Tensor(**one | {"shape": tuple(one["shape"])}) for one in shape["tensors"])
@@ -48,7 +48,7 @@ def deserialised(model: dict[str, AnyArray], batch_size: int) -> KernelGradients
 
 
 def _plain(thing: Value | Step, number: dict[Value, int]) -> dict[str, Any]:
-    """Return the fields of a value or a step as JSON has them."""
+    """Return the fields of a value or a step in JSON types."""
     return {f.name: _written(getattr(thing, f.name), number) for f in fields(thing)}
 
 
@@ -63,7 +63,7 @@ def _written(field: Any, number: dict[Value, int]) -> Any:
 
 
 def _made(entry: dict[str, Any], values: Sequence[Value]) -> dict[str, Any]:
-    """Return the fields of a value or a step, from JSON."""
+    """Return the fields of a value or a step from their JSON form."""
     return {name: _read(field, values) for name, field in entry.items()}
 
 

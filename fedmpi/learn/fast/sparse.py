@@ -1,9 +1,10 @@
-"""Layers of which few weights are kept: whether sums go over the kept ones only.
+"""The choice between dense sums and sums over kept weights, for layers that keep few weights.
 
-A rule on shapes and densities, so that no bit depends on a timing. One thread of a Zen 5
-core, batches of 16 to 64: at density 0.1 sums over kept weights take a half to a sixth of the
-time of dense ones, weight gradients of convolutions a third, of linear layers 0.6 to 0.9; at 0.2
-the first two still gain in layers whose kept weights fit the cache, and linear gradients lose.
+It is a rule on shapes and densities, so that no bit depends on a timing. Measured on one thread of
+a Zen 5 core with batches of 16 to 64: at density 0.1, sums over kept weights take a half to a sixth
+of the time of dense sums, weight gradients of convolutions a third, and those of linear layers 0.6
+to 0.9. At 0.2, the first two still gain in layers whose kept weights fit the cache, and weight
+gradients of linear layers lose.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,22 +15,22 @@ from fedmpi import kernels
 from fedmpi.arrays import Flags, Integers
 from fedmpi.learn.fast.step import Kernel
 
-if TYPE_CHECKING:  # it imports this module
+if TYPE_CHECKING:  # weighted.py imports this module
     from fedmpi.learn.fast.weighted import Weighted
 
 Parts: TypeAlias = tuple[Integers, ...]
 """The arguments of `tables.mix_table`."""
 
-_ALWAYS = 0.1  # a density at which all layers gain
-_SMALL = 0.2  # a density at which smaller layers gain
-_SUMS, _GRADIENT = 1 << 18, 1 << 16  # weights of the layers that are smaller
+_ALWAYS = 0.1  # density up to which all layers gain
+_SMALL = 0.2  # density up to which small layers gain
+_SUMS, _GRADIENT = 1 << 18, 1 << 16  # most weights of a small layer
 
 
 def mix(mask: Flags | None, step: "Weighted", parts: Parts) -> tuple[Kernel, Integers]:
-    """Return (kernel, table) of the sums of a step: of kept weights only, where that is faster.
+    """Return (kernel, table) of the sums of a step, over kept weights only if that is faster.
 
-    `step` is Weighted; `mask` is uint8[P], 0 where the weights are 0, or None; `parts` are those
-    of `tables.mix_table`.
+    `step` is Weighted. `mask` is uint8[P], 0 where weights are 0, or None. `parts` are the
+    arguments of `tables.mix_table`.
     """
     if _few(mask, step, _SMALL if step.size <= _SUMS else _ALWAYS):
         return kernels.kept.mix, kernels.kept.mix_table(mask, *parts)
@@ -37,7 +38,7 @@ def mix(mask: Flags | None, step: "Weighted", parts: Parts) -> tuple[Kernel, Int
 
 
 def picks(update: Flags | None, step: "Weighted") -> bool:
-    """True if a weight gradient is faster weight by weight, where uint8[P] `update` wants it."""
+    """Return True if the weight gradient is faster over only the weights in `update` uint8[P]."""
     small = step.gains_when_small and step.size <= _GRADIENT
     return _few(update, step, _SMALL if small else _ALWAYS)
 

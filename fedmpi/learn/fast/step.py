@@ -1,7 +1,7 @@
-"""What a layer is to the kernels: values, and a step that reads and writes them.
+"""The kernels' view of a layer: values, and a step that reads and writes them.
 
-Each kind of step is one file in `layers`: from which module it is made, its forward and backward
-kernel calls, and the memory that it needs besides. A new kind is a new file.
+Each kind of step is one file in `layers`, with the torch module from which it is made, its forward
+and backward kernel calls, and the additional memory that it needs. A new kind is a new file.
 """
 
 from abc import ABC, abstractmethod
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fedmpi.arrays import Flags, Vector
 
-if TYPE_CHECKING:  # these import this module
+if TYPE_CHECKING:  # these modules import this one
     from fedmpi.learn.fast.backward import Back
     from fedmpi.learn.fast.frame import Frame
     from fedmpi.learn.fast.walk import Chain
 
-NONE = float("-inf")  # a threshold that no value is below
+NONE = float("-inf")  # a floor that changes no value
 
 Taker: TypeAlias = Callable[["Chain", Any, "Value"], "Value"]
-"""(chain, a torch module, what it reads) -> what it gives; appends its steps to the chain."""
+"""(chain, torch module, input value) -> output value; appends the module's steps to the chain."""
 Kernel: TypeAlias = Callable[..., object]
 Made: TypeAlias = tuple[Kernel, tuple[Any, ...]]
 """A kernel and the arguments of one call."""
@@ -27,7 +27,7 @@ Made: TypeAlias = tuple[Kernel, tuple[Any, ...]]
 MODULES: dict[str, Taker] = {}
 """For each kind of torch module, the function (chain, part, value) that appends its steps.
 
-Kinds go by their full names, since a rank that is sent its chain never imports torch.
+Kinds are given by their full names, because a rank that receives its chain never imports torch.
 """
 STEPS: dict[str, type["Step"]] = {}
 """The kinds of step by name."""
@@ -44,24 +44,24 @@ def takes(*kinds: str) -> Callable[[Taker], Taker]:
 
 
 class Unsupported(Exception):
-    """The module holds something for which there are no kernels; the message says what."""
+    """Raised if a module has a part for which there are no kernels; the message names it."""
 
 
 @dataclass(eq=False)
 class Value:
-    """What one step gives to others: channels x height x width per sample."""
+    """The output of one step, which others read: channels x height x width per sample."""
 
     channels: int
     height: int
     width: int
-    relu: bool = False  # negative values are replaced by 0 before anyone reads it
+    relu: bool = False  # negative values are replaced by 0 before any step reads them
     readers: int = 0
-    halo: int = 0  # zeros that are stored around it
-    like: "Value | None" = None  # the value whose memory this is, if it was only reshaped
+    halo: int = 0  # width of the border of zeros that is stored around it
+    like: "Value | None" = None  # the value whose memory it shares, if it is only a reshape
 
 
 class Call(NamedTuple):
-    """One kernel call, and the index of the layer it is for (-1 if none)."""
+    """One kernel call, and the index of the layer to which it belongs (-1 if none)."""
 
     kernel: Kernel
     arguments: tuple[Any, ...]
@@ -75,7 +75,7 @@ class Step(ABC):
     Attributes
     ----------
     passes_on : bool
-        Whether the gradient of the output is that of each source, unchanged.
+        Whether the gradient of each source is that of the output, unchanged.
     """
 
     source: Value
@@ -90,12 +90,12 @@ class Step(ABC):
 
     @property
     def counted(self) -> bool:
-        """Whether the activations of the layer are this step's output."""
+        """True if this step's output is the layer's activations."""
         return False
 
     @property
     def sources(self) -> tuple[Value, ...]:
-        """All that is read."""
+        """All values that the step reads."""
         return (self.source,)
 
     @abstractmethod
@@ -110,9 +110,9 @@ class Step(ABC):
         weights : float32[P]
         training : bool
         raw : bool
-            Whether the output is measured before its ReLU, which is then left to the measuring.
+            Whether the output is measured before its ReLU; the measuring kernel then applies it.
         mask : uint8[P] or None
-            0 where the weights are 0 whenever the calls are run.
+            0 where weights are 0 whenever the calls run.
         """
 
     @abstractmethod
@@ -120,21 +120,21 @@ class Step(ABC):
         """Append the calls of the backward pass to a `backward.Back`."""
 
     def after(self, back: "Back") -> None:  # noqa: B027, most steps do nothing here
-        """Append what is called once the gradient is complete."""
+        """Append the calls that run once the gradient is complete."""
 
     def reserve(self, frame: "Frame") -> None:  # noqa: B027
-        """Reserve what the step needs in a Frame beside its values."""
+        """Reserve the memory of a Frame that the step needs besides its values."""
 
     def blank(self, frame: "Frame") -> list[tuple[int, int]]:
-        """Return (place, floats) of what kernels read as 0 and never write."""
+        """Return (offset, floats) of each block that kernels read as 0 and never write."""
         return []
 
 
 def floor_of(*values: Value) -> float:
-    """The floor of what follows a ReLU, or of what is followed by one."""
+    """Return 0 if any of the values is the result of a ReLU, else -inf."""
     return 0.0 if any(value.relu for value in values) else NONE
 
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (vertical, horizontal) of what torch takes as one number or two."""
+    """Return (vertical, horizontal) of an argument that torch takes as one number or two."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from fedmpi.layout import Layout, Tensor
 from fedmpi.learn.fast.step import MODULES, Step, Unsupported, Value
 
-if TYPE_CHECKING:  # a rank that is sent its chain never imports torch
+if TYPE_CHECKING:  # a rank that receives its chain never imports torch
     from torch import nn
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -22,7 +22,7 @@ class Chain:
         self._seen: set[nn.Module] = set()
 
     def walk(self, part: "nn.Module", value: Value) -> Value:
-        """Append the steps of one module that reads `value`; return what it gives."""
+        """Append the steps of one module that reads `value`; return its output."""
         from fedmpi.learn.constants import is_replaced  # needs torch
 
         if next(part.parameters(recurse=False), None) is not None:
@@ -43,7 +43,7 @@ class Chain:
         return takes(self, part, value)
 
     def append(self, step: Step) -> Value:
-        """Append a step; return what it gives."""
+        """Append a step; return its output."""
         for value in step.sources:
             value.readers += 1
         self.values.append(step.out)
@@ -51,7 +51,7 @@ class Chain:
         return step.out
 
     def own(self, part: Any) -> tuple[int, int, int]:
-        """Return layer, place of the weight, place of the bias or -1."""
+        """Return (layer, offset of the weight, offset of the bias or -1)."""
         weight = self.tensor(part, "weight")
         bias = -1 if part.bias is None else self.tensor(part, "bias").start
         return weight.layer, weight.start, bias

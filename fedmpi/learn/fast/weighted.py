@@ -1,4 +1,4 @@
-"""What convolutions and linear layers share: sums of products of weights and planes."""
+"""The common base of convolutions and linear layers: sums of products of weights and planes."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ from fedmpi.learn.fast.step import NONE, Made, Step, floor_of
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Step):
-    """A layer of weights: places of weight and bias (-1 if none) in the flat vector.
+    """A layer with weights; `weight` and `bias` (-1 if none) are offsets in the flat vector.
 
-    `gains_when_small` says whether a small layer gains by a gradient of its kept weights alone at
-    densities where a large one does not (`sparse`).
+    `gains_when_small` says whether a small layer gains from a gradient of only its kept weights, at
+    densities at which a large layer does not (`sparse`).
     """
 
     weight: int = -1
@@ -31,7 +31,7 @@ class Weighted(Step):
 
     @property
     def taps(self) -> int:
-        """Weights for each pair of output row and input channel."""
+        """Number of weights for each pair of output row and input channel."""
         return 1
 
     @property
@@ -42,7 +42,7 @@ class Weighted(Step):
     def mixed(
         self, frame: Frame, weights: Vector, parts: Parts, raw: bool, mask: Flags | None
     ) -> list[Made]:
-        """Return the call of the forward pass; `parts` are those of `tables.mix_table`."""
+        """Return the call of the forward pass; `parts` are the arguments of `tables.mix_table`."""
         kernel, table = mix(mask, self, parts)
         floor = NONE if raw else floor_of(self.out)
         start = int(self.bias >= 0)
@@ -52,7 +52,7 @@ class Weighted(Step):
         self, back: Back, left: Integers, kept: Integers, right: Integers, columns: Integers,
         runs: Integers, parts: Integers,
     ) -> None:
-        """Append the weight gradient of `kept` rows; the rest as for `tables.correlate_table`."""
+        """Append the weight gradient of `kept` rows; other arguments as for `correlate_table`."""
         size = self.source.channels * self.taps
         places = self.weight + kept * size
         tables = left, places, right, columns, runs, parts
@@ -72,9 +72,9 @@ class Weighted(Step):
             back.call(kernels.conv.row_sums, back.grad, self.bias + kept, back.memory, left, size)
 
     def pass_down(self, back: Back, parts: Parts, weights: Vector | None = None) -> None:
-        """Append the gradient of the input; `parts` are those of `tables.mix_table`.
+        """Append the gradient of the input; `parts` are the arguments of `tables.mix_table`.
 
-        `weights` float32[.] is what they read, if not the weights of the model.
+        `weights` float32[.] are the weights that they index, if not those of the model.
         """
         kernel, table = mix(back.mask, self, parts)
         start = 0 if back.first(self.source) else 2
@@ -83,5 +83,5 @@ class Weighted(Step):
         back.call(kernel, back.memory, back.memory, weights, table, start, NONE, gate)
 
     def rows_of(self, count: int) -> Integers:
-        """Return int64[O]: the places of weights of the rows, `count` weights each."""
+        """Return int64[O]: the offset of each row's weights, of which there are `count`."""
         return self.weight + np.arange(self.out.channels) * count

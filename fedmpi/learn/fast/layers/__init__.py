@@ -1,4 +1,4 @@
-"""The kinds of layers that there are kernels for, one file for each; the folder imports itself."""
+"""The kinds of layers that have kernels, one file for each; the package imports all its files."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -13,8 +13,8 @@ from fedmpi.learn.fast.walk import Chain
 
 @takes("fedmpi.learn.models.parts.Residual")
 def residual(chain: Chain, part: Any, value: Value) -> Value:
-    """Append body, shortcut and sum."""
-    value.readers += 1  # so that no ReLU of the body changes what the shortcut reads
+    """Append the body, the shortcut and their sum."""
+    value.readers += 1  # so that no ReLU of the body changes the input of the shortcut
     one, other = chain.walk(part.body, value), chain.walk(part.shortcut, value)
     value.readers -= 1
     if one in (value, other):

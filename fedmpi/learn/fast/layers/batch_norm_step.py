@@ -29,7 +29,7 @@ def batch_norm(chain: Chain, part: Any, value: Value) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm(Step):
-    """Places of scale, shift, running mean and variance in the flat vector."""
+    """BatchNorm; `places` are offsets of scale, shift, running mean and variance in the vector."""
 
     places: tuple[int, ...] = ()
     rate: float = 0.1
@@ -41,7 +41,7 @@ class BatchNorm(Step):
         return not self.joined
 
     def reserve(self, frame: Frame) -> None:
-        """Mean and variance of the batch."""
+        """Reserve the mean and variance of the batch."""
         frame.saved[self] = np.zeros((2, self.out.channels), np.float32)
 
     def forward(
@@ -75,7 +75,7 @@ class BatchNorm(Step):
         )  # fmt: skip
 
     def after(self, back: Back) -> None:
-        """Running moments move where rows are trained."""
+        """Append the update of the running moments of trained rows."""
         if self.layer < back.lowest:
             return
         kept = back.of(self.out)

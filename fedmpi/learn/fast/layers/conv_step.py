@@ -14,7 +14,7 @@ from fedmpi.learn.fast.step import Made, Unsupported, Value, takes
 from fedmpi.learn.fast.walk import Chain
 from fedmpi.learn.fast.weighted import Weighted
 
-_LONG = 2048  # lanes of a plane for which turned weights save more than they cost
+_LONG = 2048  # least lanes of a plane for which reordered weights save more time than they cost
 
 
 @takes("torch.nn.modules.conv.Conv2d")
@@ -42,14 +42,15 @@ class Conv(Weighted):
 
     @property
     def halo(self) -> int:
-        """Zeros around the model's input, if this step alone reads it.
+        """Width of the border of zeros around the model's input, if only this step reads it.
 
-        Few channels make poor columns one tap at a time; with zeros around, all taps go together.
+        With few channels, a single tap has too few columns for a tile. With the border of zeros,
+        all taps are done together.
         """
         return max(self.window.padding)
 
     def reserve(self, frame: Frame) -> None:
-        """Convolutions share the room for turned weights."""
+        """Reserve memory for reordered weights, which convolutions share."""
         if frame.planes[self.source].size >= _LONG:
             frame.share("weights", self.size)
 
@@ -101,9 +102,9 @@ class Conv(Weighted):
     def _weights(
         self, back: Back, kept: Integers, inputs: Integers
     ) -> tuple[Vector, Integers, Integers]:
-        """Return weights, and where the rows and channels of the input gradient begin in them.
+        """Return weights, and the offsets in them of the input gradient's rows and channels.
 
-        For long planes and no mask they are turned, so that a row's weights are neighbours.
+        For long planes and no mask, weights are reordered so that a row's weights are neighbours.
         """
         frame, taps = back.frame, self.taps
         rows, channels = inputs * taps, kept * self.source.channels * taps

@@ -23,7 +23,7 @@ def group_norm(chain: Chain, part: Any, value: Value) -> Value:
 
 @takes("torch.nn.modules.normalization.LayerNorm")
 def layer_norm(chain: Chain, part: Any, value: Value) -> Value:
-    """Append a normalisation of each sample over all that it has."""
+    """Append a normalisation of each sample over all its values."""
     shape = (value.channels, value.height, value.width)
     flat = value.height * value.width == 1 and part.normalized_shape == shape[:1]
     if part.bias is None or not (flat or part.normalized_shape == shape):
@@ -39,9 +39,9 @@ def _append(chain: Chain, part: Any, value: Value, groups: int, split: bool) -> 
 
 @dataclass(frozen=True, eq=False)
 class GroupNorm(Step):
-    """Places of scale and shift in the flat vector, and groups of channels.
+    """GroupNorm or LayerNorm; `scale` and `shift` are offsets in the flat vector.
 
-    If `split`, each position of a channel has a scale and shift of its own.
+    If `split`, each position of a channel has its own scale and shift.
     """
 
     scale: int = -1
@@ -55,7 +55,7 @@ class GroupNorm(Step):
         return True
 
     def reserve(self, frame: Frame) -> None:
-        """Mean, and 1 over the deviation, of each group and sample."""
+        """Reserve the mean and 1 / standard deviation of each group and sample."""
         frame.saved[self] = np.zeros((2, self.groups, frame.lanes), np.float32)
 
     def forward(
@@ -88,19 +88,19 @@ class GroupNorm(Step):
 
     @property
     def _positions(self) -> int:
-        """Planes that a channel is taken as."""
+        """Number of planes into which a channel is split."""
         return self.out.height * self.out.width if self.split else 1
 
     def _size(self, frame: Frame) -> int:
-        """Lanes of a plane."""
+        """Return the number of lanes of a plane."""
         return frame.planes[self.out].size // self._positions
 
     def _places(self) -> tuple[Integers, Integers]:
-        """int64[planes]: of scale and shift."""
+        """Return the offsets of scale and shift, int64[planes] each."""
         number = np.arange(self.out.channels * self._positions)
         return self.scale + number, self.shift + number
 
     def _planes(self, frame: Frame, value: Value, gradient: bool = False) -> Integers:
-        """int64[planes]: where the planes of a value lie."""
+        """Return the offsets of a value's planes, int64[planes]."""
         at = np.arange(self._positions) * frame.lanes
         return (frame.channels(value, gradient=gradient)[:, None] + at).reshape(-1)

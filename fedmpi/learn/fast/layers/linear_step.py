@@ -28,7 +28,7 @@ class Linear(Weighted):
     """A linear layer."""
 
     def reserve(self, frame: Frame) -> None:
-        """Linear layers share the room for a turned input."""
+        """Reserve memory for a transposed input, which linear layers share."""
         frame.share("turned", -(-self.source.channels // 16) * 16 * frame.lanes)
 
     def forward(
@@ -68,7 +68,7 @@ class Linear(Weighted):
         self.pass_down(back, parts)
 
     def _weights(self, back: Back, left: Integers, kept: Integers) -> None:
-        """The input is turned so that 16 weights of a row are neighbours in a register."""
+        """Append the weight gradient, with a transposed input so that a row fills registers."""
         frame, inputs, width = back.frame, self.source.channels, back.frame.lanes
         if inputs < 16 or picks(back.update, self):
             right = kernels.tables.padded(frame.channels(self.source))

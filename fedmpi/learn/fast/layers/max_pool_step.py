@@ -14,7 +14,7 @@ from fedmpi.learn.fast.walk import Chain
 
 @takes("torch.nn.modules.pooling.MaxPool2d")
 def max_pool(chain: Chain, part: Any, value: Value) -> Value:
-    """Append a pooling by the largest."""
+    """Append a max pooling."""
     if part.ceil_mode or part.return_indices:
         raise Unsupported("MaxPool2d with ceil_mode or indices")
     window = Window(*map(pair, (part.kernel_size, part.stride, part.padding, part.dilation)))

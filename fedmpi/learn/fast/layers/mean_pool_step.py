@@ -16,7 +16,7 @@ from fedmpi.learn.fast.walk import Chain
 
 @takes("torch.nn.modules.pooling.AvgPool2d")
 def mean_pool(chain: Chain, part: Any, value: Value) -> Value:
-    """Append a pooling by the mean."""
+    """Append a mean pooling."""
     padded = any(pair(part.padding)) and not part.count_include_pad
     if part.ceil_mode or padded or part.divisor_override:
         raise Unsupported("AvgPool2d with ceil_mode, own divisor or count_include_pad=False")
@@ -34,7 +34,7 @@ def global_mean(chain: Chain, part: Any, value: Value) -> Value:
 
 @takes("fedmpi.learn.models.parts.Subsample")
 def subsample(chain: Chain, part: Any, value: Value) -> Value:
-    """Append every `stride`-th position, with channels of zeros around."""
+    """Append a subsampling to every `stride`-th position, with added channels of zeros."""
     window = Window((1, 1), (part.stride, part.stride), (0, 0))
     return _append(chain, value, window, part.more)
 
@@ -46,7 +46,7 @@ def _append(chain: Chain, value: Value, window: Window, more: int = 0) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class MeanPool(Step):
-    """Means of windows; `skip` channels of zeros come first, others last, if `out` has more."""
+    """Means of windows; of `out`'s extra channels of zeros, `skip` come first, the rest last."""
 
     window: Window = field(kw_only=True)
     skip: int = 0

@@ -1,4 +1,4 @@
-"""Modules that compute nothing of their own: chains, reshaping, and the ReLU of a layer."""
+"""Modules that need no kernel of their own: chains, reshaping, and the ReLU of a layer."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fedmpi.learn.fast.walk import Chain
 
 @takes("torch.nn.modules.container.Sequential")
 def sequential(chain: Chain, part: Any, value: Value) -> Value:
-    """Walk down the parts, one after another."""
+    """Append the steps of the parts, one after another."""
     for child in part:
         value = chain.walk(child, value)
     return value
@@ -16,13 +16,13 @@ def sequential(chain: Chain, part: Any, value: Value) -> Value:
 
 @takes("torch.nn.modules.linear.Identity")
 def identity(chain: Chain, part: Any, value: Value) -> Value:
-    """Pass the value on."""
+    """Return the value unchanged."""
     return value
 
 
 @takes("torch.nn.modules.flatten.Flatten")
 def flatten(chain: Chain, part: Any, value: Value) -> Value:
-    """Look at the same memory as a vector."""
+    """Return the value as a vector in the same memory."""
     if (part.start_dim, part.end_dim) != (1, -1):
         raise Unsupported("Flatten of other axes than all but the first")
     if value.height * value.width == 1:
@@ -34,7 +34,7 @@ def flatten(chain: Chain, part: Any, value: Value) -> Value:
 
 @takes("torch.nn.modules.activation.ReLU")
 def relu(chain: Chain, part: Any, value: Value) -> Value:
-    """Leave it to the step that gives the value, which no other may have read."""
+    """Let the step that gives the value apply the ReLU; no other step may have read the value."""
     if value.readers or value.like or value is chain.values[0]:
         raise Unsupported("a ReLU that does not follow a layer directly")
     value.relu = True
