@@ -34,7 +34,11 @@ one_on_each_node() { timeout 60 flux run --nodes="$nodes" --ntasks="$nodes" "$@"
 one_for_each_rank=(flux run --nodes="$nodes" --ntasks="$total" --cores-per-task="$cpus")
 
 # Its own clock tells the job that its limit is near: the script of an instance hears no signal.
-{ sleep "$warn_after" && kill -USR1 $$; } &
+{
+    trap 'kill $!; exit' TERM # or the sleep would outlive the job
+    sleep "$warn_after" &
+    wait $! && kill -USR1 $$
+} &
 clock=$!
 trap 'kill "$clock" 2>/dev/null || true' EXIT
 

@@ -12,7 +12,11 @@ one_on_each_node() { timeout 60 pbsdsh -- "$@"; }
 one_for_each_rank=(mpiexec -n "$total")
 
 # PBS does not tell a job that its limit is near, so a clock of the job's does.
-{ sleep "$warn_after" && kill -USR1 $$; } &
+{
+    trap 'kill $!; exit' TERM # or the sleep would outlive the job
+    sleep "$warn_after" &
+    wait $! && kill -USR1 $$
+} &
 clock=$!
 trap 'kill "$clock" 2>/dev/null || true' EXIT
 

@@ -4,7 +4,10 @@ import errno
 import fcntl
 import os
 import subprocess
+import time
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from fedmpi.errors import ConfigError, FedmpiError, ResultError
@@ -12,6 +15,7 @@ from fedmpi.scheduler import SCHEDULERS, flux, pbs
 from fedmpi.scheduler.options import Options
 from fedmpi.scheduler.script import Script
 from fedmpi.scheduler.snapshot import Snapshot
+from tests.conftest import SOON
 
 # Both note their words. qsub and flux batch print the new job's name; ranks leave with 75 when
 # they are told, or with $CODE at once.
@@ -157,6 +161,26 @@ def test_a_job_that_ends_or_fails_or_came_too_often_does_not_come_back(
         assert start(tmp_path, env | more, scheduler)[0] == code
     noted = (tmp_path / "notes").read_text()[len(before):]
     assert "depend" not in noted
+
+
+@pytest.mark.parametrize("scheduler", ["pbs", "flux"])
+def test_nothing_of_a_job_outlives_it(submit, tmp_path, env, scheduler):
+    assert submit(scheduler, "--time", "70").returncode == 0
+    start(tmp_path, env | {"JOB_OF_TEST": str(tmp_path)}, scheduler)
+    end = time.monotonic() + SOON
+    while (left := processes("JOB_OF_TEST", str(tmp_path))) and time.monotonic() < end:
+        time.sleep(0.02)  # they have been told, and end on their own
+    assert not left
+
+
+def processes(name, value):
+    """Return the words of each process that has this variable in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(name) == value and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.cmdline())
+    return found
 
 
 @pytest.mark.parametrize(("scheduler", "job", "again"), [
