@@ -4,11 +4,11 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from time import time
 
 import numpy as np
 
+from fedmpi.cli import facts
 from fedmpi.comm.base import Comm
 from fedmpi.doctor import OK, Finding, clocks, processors, storage
 
@@ -43,8 +43,7 @@ def nodes(comm: Comm, nodes: int) -> list[Finding | None]:
     hosts = [host.decode() for host in rows["host"]]
     kinds = [kind.decode(errors="replace") for kind in rows["kind"]]
     return [processors.processors(hosts, kinds), clocks.clocks(hosts, rows["time"].tolist()),
-            storage.environment(
-                sys.prefix, Path("/proc/mounts").read_text(), nodes, comm.size)]
+            storage.environment(sys.prefix, facts.mounts(), nodes, comm.size)]
 
 
 def cores(comm: Comm) -> int:

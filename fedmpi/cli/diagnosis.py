@@ -158,7 +158,7 @@ def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]
     from fedmpi.cli import all_nodes, kernel_cache
     from fedmpi.doctor import cores, gpu, storage
 
-    mounts = Path("/proc/mounts").read_text()
+    mounts = facts.mounts()
     quotas = cores.quotas("/sys/fs/cgroup", Path("/proc/self/cgroup").read_text())
     ranks, count = comm.node_size, cores.usable(all_nodes.cores(comm), quotas)
     machine = cores.usable(os.cpu_count() or 1, quotas)

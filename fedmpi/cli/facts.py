@@ -91,6 +91,14 @@ def text(path: str) -> str:
         return ""
 
 
+def mounts() -> str:
+    """The text of /proc/mounts; in a chroot, where it lacks the root, with a line for that."""
+    found = text("/proc/mounts")
+    kind = "" if " / " in found else output("stat", "-f", "-c", "%T", "/").strip()
+    known = kind and not kind.startswith("UNKNOWN")
+    return f"chroot / {kind} - 0 0\n{found}" if known else found
+
+
 def free(path: str) -> int | None:
     """Return the free bytes at `path`, None if it cannot be written."""
     if not writable(Path(path)):

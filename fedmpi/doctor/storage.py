@@ -11,14 +11,14 @@ MANY = 64  # more ranks than this load a shared file system noticeably when they
 SHM_LEAST, SHM_RANK, SHM_AMPLE = 64 * MIB, 8 * MIB, 256 * MIB
 _REMOTE = (
     "nfs", "lustre", "gpfs", "beegfs", "fhgfs", "cifs", "smb", "ceph", "panfs", "gluster", "afs",
-    "9p", "orangefs", "pvfs", "wekafs", "ocfs", "gfs2", "vboxsf", "prl_fs", "fuse.sshfs",
+    "9p", "v9fs", "orangefs", "pvfs", "wekafs", "ocfs", "gfs", "vboxsf", "prl_fs", "fuse.sshfs",
     "fuse.gluster", "fuse.ceph", "fuse.juicefs", "fuse.s3fs", "fuse.mfs", "fuse.lustre",
 )
 
 
 def file_system(path: str, mounts: str) -> str:
     """Return the type of the file system of the absolute `path`; `mounts` is /proc/mounts."""
-    best, kind = "", "unknown"
+    best, kind = "", "a file system of unknown type"
     for line in mounts.splitlines():
         fields = line.split(" ")
         if len(fields) < 3:

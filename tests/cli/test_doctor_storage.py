@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from fedmpi.cli import facts
 from fedmpi.doctor import storage
 from tests.cli.test_doctor import finding
 from tests.conftest import ROOT, SOON
@@ -132,3 +133,24 @@ def test_shared_memory_that_is_not_there():
     assert storage.shared_memory("/dev/shm", None, 1).level == "wrong"
     levels = [storage.shared_memory("/dev/shm", n * MIB, 4).level for n in (95, 96, 287, 288)]
     assert levels == ["wrong", "note", "note", "ok"]
+
+
+@pytest.mark.parametrize(("table", "kind", "found"), [
+    ("tmpfs /dev tmpfs rw 0 0\n", "nfs\n", "nfs"),
+    ("tmpfs /dev tmpfs rw 0 0\n", "ext2/ext3\n", "ext2/ext3"),
+    ("tmpfs /dev tmpfs rw 0 0\n/dev/sda / ext4 rw 0 0\n", "nfs\n", "ext4"),
+    ("tmpfs /dev tmpfs rw 0 0\n", "UNKNOWN (0x123)\n", "a file system of unknown type"),
+    ("", "", "a file system of unknown type"),
+])
+def test_the_root_of_a_chroot_is_asked_for_itself(monkeypatch, table, kind, found):
+    monkeypatch.setattr(facts, "text", lambda path: table)
+    monkeypatch.setattr(facts, "output", lambda *words: kind)
+    assert storage.file_system("/home/a", facts.mounts()) == found
+    assert storage.file_system("/dev/shm", facts.mounts()) == ("tmpfs" if table else found)
+    line = storage.locking({}, "/home/a", facts.mounts()).line()
+    assert f"/home/a is on {found}" in line and ("-> export" in line) == (found == "nfs")
+
+
+def test_this_machine_knows_its_root(monkeypatch):
+    monkeypatch.setattr(facts, "text", lambda path: "")
+    assert facts.mounts().startswith("chroot / ")
