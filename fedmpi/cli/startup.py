@@ -1,5 +1,6 @@
 """Show the stages of a run's start, before its first round."""
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -79,5 +80,6 @@ class StartUp:
 
 def compiled(folder: str | Path) -> int:
     """Return the number of compiled kernels in a folder of numba's cache."""
-    return sum(1 for _ in Path(folder).glob("**/*.nbc"))
+    names = (name for _, _, files in os.walk(folder) for name in files)  # Path.glob takes 0.1 s
+    return sum(name.endswith(".nbc") for name in names)
 

@@ -47,6 +47,8 @@ def code_of(resolved: Resolved) -> dict[str, str]:
     Other modules imported from the same folders are included, unless packages are installed there.
     """
     names = {name.partition(":")[0] for _, name in user_code.names_in(resolved.values())}
+    if not names:
+        return {}
     paths = {name: Path(path) for name, module in sorted(modules.items())
              if (path := getattr(module, "__dict__", {}).get("__file__"))}
     folders = {folder for name in names & paths.keys()
