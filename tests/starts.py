@@ -22,8 +22,10 @@ from pathlib import Path
 
 from tests.started import LAUNCHER
 
-LOADED = ("fedmpi.cli", "fedmpi.cli.progress_display", "fedmpi.experiment.execute",
-          "fedmpi.learn.engines", "fedmpi.record.writer")
+LOADED = ("fedmpi.algorithms.fedavg", "fedmpi.cli", "fedmpi.cli.progress_display",
+          "fedmpi.experiment.execute", "fedmpi.learn.data.digits", "fedmpi.learn.engines",
+          "fedmpi.learn.partitions.iid", "fedmpi.record.writer", "fedmpi.scheduler.snapshot",
+          "h5py._hl.dims")
 HERE = Path(__file__).parent
 LIBC = ctypes.PyDLL(None)
 
