@@ -1,6 +1,7 @@
 """Inputs of the reduction tests, made from a seed on every rank, and what must come out."""
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Case:
         rows = (array[rank].copy() for array in (self.totals, self.covers, self.touched))
         return (*rows, self.starts)
 
-    @property
+    @cached_property
     def expected(self):
         """Return (total, cover, touched) of all ranks, by numpy; exact for integers."""
         return self.totals.sum(0), self.covers.sum(0), self.touched.max(0)
@@ -58,8 +59,9 @@ def marks(rng, support, ranks, units, density):
     return flags.astype(np.uint8)
 
 
+@cache
 def make(ranks, size, units="coordinates", support="independent", density=0.2, kind=np.int64):
-    """Return a Case; int64 values use all bits that a sum can, zeros and cancellations too."""
+    """Return a Case, not to be changed; int64 values use all bits that a sum can, zeros and cancellations too."""
     rng = np.random.default_rng([ranks, size, len(units), len(support)])
     starts = starts_of(units, size)
     touched = marks(rng, support, ranks, starts.size - 1, density)

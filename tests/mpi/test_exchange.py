@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from fedmpi.resident import resident
+from fedmpi.round import transfer
 from fedmpi.round.memories import ClientStore
-from fedmpi.round.transfer import CHUNK
 
 
 def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_path):
-    """640 MB move from rank to rank; what a rank holds on the way is a few chunks."""
-    clients, size = np.arange(40), 4_000_000
+    """160 MB move from rank to rank; what a rank holds on the way is a few chunks."""
+    chunk, clients, size = transfer.CHUNK // 4, np.arange(40), 1_000_000
+    monkeypatch.setattr(transfer, "CHUNK", chunk)
     store = ClientStore(np.zeros(40, np.int32), 1 << 22, tmp_path)
     store.settle(clients, clients * 0)
     for client in clients.tolist() if comm.rank == 0 else []:
@@ -28,7 +29,7 @@ def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_
     sent = store.move(comm, clients, np.full(40, comm.size - 1))
     assert (sent > 40 * 4 * size) == (comm.rank == 0 and comm.size > 1)
     assert len(store.clients()) == (40 if comm.rank == comm.size - 1 else 0)
-    assert max(largest) <= CHUNK and max(grown) < 4 * CHUNK
+    assert max(largest) <= chunk and max(grown) < 4 * chunk
     for client in store.clients():
         assert (store[client]["x"] == client).all()
 
