@@ -61,7 +61,10 @@ def marks(rng, support, ranks, units, density):
 
 @cache
 def make(ranks, size, units="coordinates", support="independent", density=0.2, kind=np.int64):
-    """Return a Case, not to be changed; int64 values use all bits that a sum can, zeros and cancellations too."""
+    """Return a Case, which must not be changed.
+
+    int64 values use all the bits of a sum, and some of them are zero or cancel each other.
+    """
     rng = np.random.default_rng([ranks, size, len(units), len(support)])
     starts = starts_of(units, size)
     touched = marks(rng, support, ranks, starts.size - 1, density)
