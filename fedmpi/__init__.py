@@ -1,15 +1,15 @@
 """fedmpi: federated learning with sparse, pruned clients, simulated on many MPI ranks.
 
-From Python: `open` and `open_many` read result files, `run` and `resume` compute. `Algorithm`,
-`Keys`, `Plan`, `Support` and `Total` are for your own methods, `Dataset` is for your own data, and
-`check_method` tests a method. See help(fedmpi.run).
+From Python, `open` and `open_many` read result files, and `run` and `resume` run experiments. Use
+`Algorithm`, `Keys`, `Plan`, `Support` and `Total` for your own methods, and `Dataset` for your own
+data. `check_method` tests a method. See help(fedmpi.run).
 """
 
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the Python interface once more, for type checkers and editors
+if TYPE_CHECKING:  # the Python interface again, for type checkers and editors
     from fedmpi.algorithm import Algorithm as Algorithm
     from fedmpi.algorithm import Keys as Keys
     from fedmpi.api import check_method as check_method
@@ -39,13 +39,13 @@ if TYPE_CHECKING:  # the Python interface once more, for type checkers and edito
 
 __version__ = "0.2.0"
 
-# A wheel holds kernels/ and examples/ inside this package; a checkout holds them beside.
+# A wheel has kernels/ and examples/ inside this package, while a checkout has them beside it.
 _here = Path(__file__).resolve().parent
 if not (_here / "kernels").is_dir():
     __path__.append(str(_here.parent))
 
 
-# The Python interface, loaded when first asked for: reading results needs numpy and h5py alone.
+# The Python interface, loaded on first use, so that reading results needs only numpy and h5py.
 _INTERFACE = {
     "check_method": "fedmpi.api",
     "open": "fedmpi.api",
@@ -75,7 +75,7 @@ _INTERFACE = {
     "partition": "fedmpi.learn.decorators",
 }
 
-# Names that look like decorators, and the class of fedmpi to extend instead.
+# Names that users may take for decorators, and the class of fedmpi to extend instead.
 _SUBCLASSED = {
     "method": "Algorithm",
     "algorithm": "Algorithm",
@@ -87,11 +87,11 @@ _SUBCLASSED = {
 
 
 def __dir__() -> list[str]:
-    """List the Python interface too, although it is not loaded yet."""
+    """List the names of the Python interface too, even before they are loaded."""
     return sorted([*globals(), *_INTERFACE])
 
 
-if not TYPE_CHECKING:  # or every name of fedmpi would have the type Any
+if not TYPE_CHECKING:  # otherwise every name of fedmpi would have the type Any
 
     def __getattr__(name: str) -> Any:
         """Load a name of the Python interface (PEP 562)."""

@@ -1,4 +1,4 @@
-"""python -m fedmpi, and the command `fedmpi`."""
+"""Entry point of `python -m fedmpi` and of the command `fedmpi`."""
 
 import gc
 import signal
@@ -7,15 +7,15 @@ import signal
 def main() -> int:
     """Run the command line; a SIGINT while modules are loaded ends the process at once.
 
-    As Python's KeyboardInterrupt it could be lost there: code that is called back, and some
-    imports, drop what is raised in them. From where that is safe, `cli.main` hears it again.
+    As a KeyboardInterrupt it could be lost during loading, since callbacks and some imports drop
+    exceptions. `cli.main` handles SIGINT again as soon as that is safe.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not under nohup
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from fedmpi import cli
 
     code = cli.main()
-    gc.freeze()  # or Python, as it ends, would search all of torch for what can be freed
+    gc.freeze()  # otherwise Python would search all of torch for garbage at exit
     return code
 
 

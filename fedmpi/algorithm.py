@@ -1,11 +1,11 @@
-"""What an algorithm of federated learning is: answers to the round loop, and a name to find it by.
+"""The base class of federated-learning methods: a name, and the methods that the round loop calls.
 
     class FedAvg(Algorithm, name="fedavg"):
         def plan(self, state, round, client):
             everything = Support.all(self.layout)
             return Plan(down=everything, up=everything)
 
-is a whole method. Each answer is a function of its arguments, the method's keys and its Setting.
+is a complete method. Each result depends only on the arguments, the method's keys and its Setting.
 """
 
 from abc import ABC, abstractmethod
@@ -29,11 +29,11 @@ ALGORITHMS = Registry("algorithm", "algorithm.name", "a subclass of fedmpi.Algor
 
 
 class Keys(Section):
-    """The [algorithm] keys of a method; subclass it and name each key with its type."""
+    """The [algorithm] keys of a method; subclass it and declare each key with its type."""
 
 
 def no_memory(client: int) -> Memory:
-    """Return the memory of a client that keeps nothing."""
+    """Return an empty memory, for clients that keep nothing."""
     return {}
 
 
@@ -42,54 +42,54 @@ Fit = Callable[[Sequence[float], int, Callable[[float], Plan]], float]
 
 
 def most(values: Sequence[float], client: int, plan_of: Callable[[float], Plan]) -> float:
-    """Return the largest value, whatever the client."""
+    """Return the largest value, for every client."""
     return values[-1]
 
 
 def one_second(client: int, plan: Plan) -> float:
-    """Return the seconds of a round whose device is not known."""
+    """Return 1, for clients whose device is not known."""
     return 1.0
 
 
 def one_step(client: int) -> int:
-    """Return the steps of a client of which nothing is known."""
+    """Return 1, for clients whose data are not known."""
     return 1
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What an algorithm may know of the run that it serves.
+    """The facts about a run that its algorithm may use.
 
     Attributes
     ----------
     rounds, clients : int
-        run.rounds, and clients.number.
+        run.rounds and clients.number.
     exact : bool
-        Whether sums over clients are exact.
+        True if sums over clients are exact.
     speed : float64[K]
         Each client's compute rate relative to the fastest, in (0, 1].
     optimizer : the run's [optimizer] section
     gates : callable, optional
-        gates() is float64[L], the share of each layer's multiply-adds that the channel gates of
-        the model leave, and gates(ratio) what those of another ratio would.
+        gates() returns float64[L], the share of each layer's multiply-adds that remains with the
+        channel gates of the model. gates(ratio) returns the shares for another ratio.
     policy : str
-        Of [devices]: "fixed" if every client gets what the keys say.
+        [devices] policy; "fixed" if the keys alone decide the work of every client.
     fit : callable
-        fit(values, client, plan_of) is the one of ascending `values` of a knob that the policy
-        gives a client; `plan_of` is the Plan for a value, of which a larger one costs more.
+        fit(values, client, plan_of) returns the one of the ascending `values` of a knob that the
+        policy chooses for a client. plan_of(value) is the Plan; a larger value costs more.
     steps : callable
-        steps(client) is the number of the optimiser's steps in a client's whole round.
+        steps(client) returns the number of optimiser steps in a client's whole round.
     seconds : callable
-        seconds(client, plan) is the virtual time of a client's round as the cost model predicts it.
+        seconds(client, plan) returns the virtual seconds of a client's round by the cost model.
     memory : callable
-        memory(client) is what `remember` returned last for a client, {} before its first round.
+        memory(client) returns the client's last memory from `remember`, {} before its first round.
     accuracy : callable, optional
-        accuracy(client, weights) is the share of a client's samples that float32[P] weights
-        class right.
+        accuracy(client, weights) returns the share of a client's samples that float32[P] weights
+        classify correctly.
     labels : bool[K, classes], optional
-        Which classes each client has samples of.
+        True for each class of which a client has samples.
     flow : callable, optional
-        flow(weights) is float64[P], the synaptic flow through each weight (learn/flow.py).
+        flow(weights) returns float64[P], the synaptic flow through each weight (learn/flow.py).
     """
 
     layout: Layout
@@ -111,44 +111,44 @@ class Setting:
 
 
 class Algorithm(ABC):
-    """A method, asked by the round loop; it knows nothing of ranks.
+    """A federated-learning method, called by the round loop and independent of ranks.
 
-    State is a dict of arrays, "weights" (float32[P]) among them. As given here, a round ends
-    with the mean of the clients' weights over the clients that sent each unit (McMahan et al.,
-    AISTATS 2017, arXiv:1602.05629, and its partial forms); a method overrides what differs.
+    State is a dict of arrays that includes "weights" (float32[P]). By default, a round ends with
+    the mean of each unit over the clients that sent it (McMahan et al., AISTATS 2017,
+    arXiv:1602.05629, and its partial forms). A method overrides the parts in which it differs.
 
     Attributes
     ----------
     keys, setting, layout :
         The [algorithm] keys, the Setting, and the Layout of the model.
     level, fill :
-        Of the sum of weights: the finest level of the supports that clients send, and what a
-        coordinate counts as that a client did not send (totals.py).
+        For the sum of weights: the finest level of the supports that clients send, and the value
+        that a coordinate has for a client that did not send it (totals.py).
     told : tuple of str
-        Parts of messages beside the weights of which `step` wants the mean over all clients, at
-        the level of coordinates; what a client did not send counts as 0.
+        Parts of messages, besides the weights, whose mean over all clients `step` needs, at the
+        level of coordinates. A coordinate that a client did not send counts as 0.
     base : str or None
-        The entry of the state that the "weights" of a message started from; None if clients
+        The entry of the state from which the "weights" of a message started; None if clients
         send changes.
     remembers, personal : bool
-        Whether clients keep anything between rounds, and whether some clients' models may
-        differ from the global model: `remember` and `own` are asked only then.
+        True if clients keep memories between rounds, or if clients' models may differ from the
+        global model. Only then `remember`, or `own`, is called.
     bits : bool
-        Whether the "weights" of a message are bits, of which a stage may not make other numbers.
+        True if the "weights" of a message are bits, which stages must not turn into other numbers.
     prunes : bool
-        Whether a step may change the weights though nobody reported.
+        True if a step may change the weights even if no client reported.
     scheduled : bool
-        Whether a round depends on run.rounds: then a run that is continued to more rounds than it
-        was planned for is another than an unbroken run, which is told and kept.
+        True if a round depends on run.rounds. A run that is continued beyond the rounds planned
+        for it then differs from an unbroken run, which is reported and recorded.
     knob : str
-        The key of which a device can be given less ([devices] policy), "" if there is none.
+        The key whose value [devices] policy may reduce for a device, "" if there is none.
     torch_only : bool
-        Whether clients do what the torch engine alone can do.
+        True if clients need operations that only the torch engine has.
     static_norm : bool
-        Whether an evaluation takes the statistics of normalisation from a pass over the training
-        data, where nobody keeps any.
+        True if an evaluation takes the statistics of normalisation from a pass over the training
+        data, because clients keep none.
     remedy : str
-        What to do if training diverges.
+        Advice for users if training diverges.
     """
 
     Keys: ClassVar[type[Section]] = Keys
@@ -175,41 +175,41 @@ class Algorithm(ABC):
         self.keys, self.setting, self.layout = keys, setting, setting.layout
 
     def memory(self, client: int) -> Memory:
-        """Return what `client` keeps: a dict of arrays, empty before its first round."""
+        """Return the memory of `client`, a dict of arrays, empty before its first round."""
         return self.setting.memory(client)
 
     def accuracy(self, client: int, weights: Vector) -> float:
-        """Return the share of a client's own samples that float32[P] `weights` class right."""
+        """Return the share of a client's samples that float32[P] `weights` classify correctly."""
         if self.setting.accuracy is None:
             raise ConfigError(f"algorithm {self.name}: needs the clients' data, which are not here")
         return self.setting.accuracy(client, weights)
 
     @property
     def by_policy(self) -> bool:
-        """True if [devices] policy says how much of the knob each client gets."""
+        """True if [devices] policy sets the value of the knob for each client."""
         return self.setting.policy != "fixed"
 
     @classmethod
     def gates(cls, keys: Any) -> Gates | None:
-        """Return the Gates that the model is to have, or None."""
+        """Return the Gates with which the model is built, or None."""
         return None
 
     @classmethod
     def sends_as_planned(cls, keys: Any) -> bool:
-        """Return whether `plan.up` and "weights" alone are sent, so that a plan tells the bytes."""
+        """Return whether clients send only "weights" on `plan.up`, so that plans give the bytes."""
         return True
 
     @classmethod
     def together(cls, keys: Any) -> bool:
-        """Return whether a step needs reports of its own round alone, so never asynchronous."""
+        """Return whether a step needs reports of its own round, which excludes mode "async"."""
         return False
 
     def rng_for(self, purpose: str, round: int, client: int = 0) -> np.random.Generator:
-        """Return the random stream of this run for a purpose, a round and a client."""
+        """Return this run's random stream for a purpose, a round and a client."""
         return rng_for(self.setting.seed, purpose, round, client)
 
     def start(self, weights: Vector) -> State:
-        """Return the state of round 0, from the first weights float32[P]."""
+        """Return the state at the start of round 0, given the initial weights float32[P]."""
         return {"weights": weights}
 
     @abstractmethod
@@ -217,34 +217,35 @@ class Algorithm(ABC):
         """Return the Plan of one client in one round."""
 
     def load(self, round: int, client: int) -> float:
-        """Return the predicted work of a client's round, as a share of that of a whole model."""
+        """Return the predicted work of a client's round, relative to training the whole model."""
         return 1.0
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
-        """Return the parts of what the client sends, "weights" among them; runs on the client."""
+        """Return the parts of the client's message, "weights" among them; runs on the client."""
         return {"weights": Part(report.weights, job.plan.up)}
 
     def remember(
         self, job: Job, report: Report, message: Parts, arrival: Arrival
     ) -> Memory | None:
-        """Return what the client keeps until its next round, or None for nothing new.
+        """Return the client's memory for its next round, or None to keep its present memory.
 
-        Runs on the client. `message` is what `message` returned, `arrival` what the server got.
+        This runs on the client. `message` is the result of the method `message`, and `arrival` is
+        what the server received.
         """
         return None
 
     def own(self, state: State, client: int) -> Own | None:
-        """Return the Own model of a client at the end of a round, None if it is the global one.
+        """Return a client's Own model at the end of a round, or None if it is the global model.
 
-        Its shared parts are those in `state`, as if every client had just received them.
+        Its shared parts are taken from `state`, as if the client had just received them.
         """
         return None
 
     def allow_sparse(self, why: str) -> None:
-        """Let messages lack coordinates, which count as unchanged. Raises ConfigError.
+        """Allow messages without some coordinates, which then count as unchanged.
 
-        Possible where clients send whole models, or changes; not where supports have a meaning
-        of their own.
+        Raises ConfigError, with `why`, unless clients send whole models or changes, because the
+        supports of other methods have a meaning of their own.
         """
         if self.base is None and (self.level == "model" or self.fill == "zero"):
             self.level, self.fill = "coordinate", "zero"
@@ -261,31 +262,31 @@ class Algorithm(ABC):
         return Total(self.layout, self.level, self.fill, self.setting.exact)
 
     def zero(self) -> Sums:
-        """Return the sums of nobody: a dict of Total."""
+        """Return the empty sums of a round, a dict of Total."""
         sums = {"weights": self.total()}
         for name in self.told:
             sums[name] = Total(self.layout, "coordinate", "zero", self.setting.exact)
         return sums
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add what arrived from one client to the sums of its rank, in place."""
+        """Add the arrival of one client to the sums of its rank, in place."""
         for name in ("weights", *self.told):
             if name in arrival.parts:
                 values, support, *_ = arrival.parts[name]
                 sums[name].add(values, arrival.share, support)
 
     def step(self, state: State, sums: Sums, round: int) -> State:
-        """Return the next state, from the sums over all clients; runs alike on every rank.
+        """Return the next state, given the sums over all clients; runs alike on every rank.
 
-        The arrays of `state` must stay as they are: clients at work may have begun from them.
+        The arrays of `state` must not be changed, since clients at work may have begun from them.
         """
         return {**state, "weights": sums["weights"].mean(state["weights"])}
 
     def kept(self, state: State) -> Flags | None:
-        """Return uint8[P], 0 where the global model is pruned, or None if nothing is."""
+        """Return uint8[P], 0 where the global model is pruned, or None if it is not pruned."""
         return state.get("mask")
 
     def density(self, state: State) -> float:
-        """Return the part of the global model's coordinates that are not pruned."""
+        """Return the share of the global model's coordinates that are not pruned."""
         kept = self.kept(state)
         return 1.0 if kept is None else float(kept.mean())

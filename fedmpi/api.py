@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # not loaded here, so that `import fedmpi` stays quick
     from fedmpi.record.reader import Run
 
 Progress: TypeAlias = Callable[[dict[str, Any], int], None]
-"""Called after each round with the columns of /rounds, and the number of rounds in all."""
+"""Called after each round with the columns of /rounds and the total number of rounds."""
 
 
 def open(path: str | os.PathLike[str]) -> "Run":
@@ -41,8 +41,8 @@ def open(path: str | os.PathLike[str]) -> "Run":
 def open_many(*paths: str | os.PathLike[str]) -> "Runs":
     """Open result files by names or patterns such as ``results/*.h5``; return their Runs.
 
-    The Runs come in the order of the arguments, those of a pattern sorted by name. Raises
-    ResultError for a pattern without a file, and as `open` does.
+    The Runs are in the order of the arguments; the files of a pattern are sorted by name. Raises
+    ResultError if a pattern matches no file, and in the cases in which `open` does.
     """
     from fedmpi.analysis.collection import Runs
 
@@ -68,12 +68,12 @@ def run(
 ) -> "Run":
     """Run an experiment to its end, and return its Run, read from the result file.
 
-    Under mpiexec or srun all ranks call it. Raises FedmpiError.
+    Under mpiexec or srun, all ranks must call it. Raises FedmpiError.
 
     Parameters
     ----------
     config : path or dict
-        A TOML file, or sections as a dict of dicts. A class or a function may stand in the
+        A TOML file, or the sections as a dict of dicts. A class or a function may be given in
         place of its name: {"algorithm": {"name": Mine}}.
     out : path
         Result file to write.
@@ -81,7 +81,7 @@ def run(
         Replace `out` if it exists.
     progress : callable, optional
         Called on rank 0 after each round with a dict of its columns, as in `run.rounds`, and
-        the number of rounds in all. What it raises ends the run.
+        the total number of rounds. An exception that it raises ends the run.
     """
     from fedmpi.experiment import resolve
 
@@ -108,10 +108,9 @@ def resume(
     """Continue the run of a result file from its checkpoint; return its Run at the end.
 
     `changes` are texts such as "run.rounds=50", as after ``--set``; `progress` is as for `run`. A
-    run that is finished is returned as it is unless something changes. `allow_code` imports the
-    modules of users' code that the file names; `force` goes on with data or code that have
-    changed; `rebuild` restores a damaged or missing result file from its checkpoint. Raises
-    FedmpiError.
+    finished run is returned as it is unless `changes` are given. `allow_code` allows importing the
+    modules of users' code that the file names. `force` continues even if data or code have changed.
+    `rebuild` restores a damaged or missing result file from its checkpoint. Raises FedmpiError.
     """
     from fedmpi.experiment import resolve
     from fedmpi.experiment.rebuild import beginning
@@ -129,10 +128,10 @@ def resume(
 def check_method(
     method: type | str, config: str | os.PathLike[str] | None = None, changes: Sequence[str] = ()
 ) -> list[tuple[str, str]]:
-    """Test a method against what methods must do; return (what was tested, fault or "").
+    """Test whether a method obeys the rules for methods; return [(tested rule, fault or "")].
 
-    `method` is a class or a name; `config` the TOML file of an experiment to test it in, else a
-    small one, and `changes` are texts such as "algorithm.p=0.3". Raises ConfigError.
+    `method` is a class or a name. `config` is the TOML file of an experiment to test it in, by
+    default a small one. `changes` are texts such as "algorithm.p=0.3". Raises ConfigError.
     """
     from fedmpi.experiment import contract
 
@@ -142,7 +141,7 @@ def check_method(
 
 
 def _check_changes(changes: Sequence[str]) -> None:
-    """Refuse changes that are no sequence of texts: a text alone is one of letters."""
+    """Raise ConfigError unless `changes` is a list of texts, which a single text is not."""
     if not isinstance(changes, list | tuple) or any(type(text) is not str for text in changes):
         raise ConfigError(
             f'changes = {changes!r}: give a list of texts such as ["run.rounds=50"]'
@@ -155,7 +154,7 @@ def _execute(
     progress: Progress | None,
     **how: Any,
 ) -> "Run":
-    """Start the ranks, run what `make` resolves, and return the Run."""
+    """Start the ranks, run the experiment that `make` returns, and return the Run."""
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.portable import hold_to_level
     from fedmpi.experiment.stop import NoSignals
@@ -164,7 +163,7 @@ def _execute(
     resolved = make()
     if resolved.config.run.portable:
         hold_to_level(os.environ)
-    from fedmpi.experiment.execute import Start, execute  # loads what was held just now
+    from fedmpi.experiment.execute import Start, execute  # loads libraries, so after hold_to_level
 
     begin = Start(
         out=Path(out),
@@ -176,7 +175,7 @@ def _execute(
     )
 
     def show(row: Any, rounds: int) -> None:
-        """Pass on the columns of a round, as the caller may keep them."""
+        """Pass a copy of a round's columns to the caller, who may keep it."""
         if progress is not None:
             progress(dict(row.columns), rounds)
 
@@ -187,13 +186,13 @@ def _execute(
 
 
 def data_root(environ: Mapping[str, str], named: str | None = None) -> Path:
-    """Return the folder of the data sets: `named`, else FEDMPI_DATA, else one in the cache."""
+    """Return the folder of the data sets: `named`, else $FEDMPI_DATA, else one in the cache."""
     named = named or environ.get("FEDMPI_DATA")
     return Path(named).expanduser() if named else cache_folder(environ) / "data"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return fedmpi's folder in the user's cache."""
+    """Return fedmpi's folder in the user's cache folder."""
     try:
         home = Path.home()
     except RuntimeError:  # neither HOME nor an entry in passwd, as in some containers

@@ -1,7 +1,7 @@
-"""The configuration: TOML text to frozen, checked sections. The only reader of configuration.
+"""The configuration: TOML text as frozen, checked sections. Only this module reads configurations.
 
-Sections that belong to a method, a model or a data set have its keys too. They are
-checked by the class that the name stands for, with the same messages.
+Sections of a method, a model or a data set also have its own keys. Those are checked, with the same
+messages, by the class that the name refers to.
 """
 
 import math
@@ -68,7 +68,7 @@ class RunSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _trainer_is_an_older_name_of_engine(cls, keys: Any) -> Any:
-        """Take `trainer`, and "numba" for "kernels", where a file still says so."""
+        """Accept `trainer` for `engine` and "numba" for "kernels", from older files."""
         if not isinstance(keys, dict) or "trainer" not in keys:
             return keys
         old = (keys := dict(keys)).pop("trainer")
@@ -83,7 +83,7 @@ class RunSection(Section):
     @model_validator(mode="after")
     def _one_engine_has_devices(self) -> "RunSection":
         gpu, coarse = self.device == "cuda", self.precision != "float32"
-        able = ("batched", "auto") if gpu else ("batched",)  # "auto" is "batched" on a GPU alone
+        able = ("batched", "auto") if gpu else ("batched",)  # "auto" is "batched" only on a GPU
         if (gpu or coarse) and self.engine not in able:
             raise ValueError(f"engine = {self.engine!r} is for cpu and float32; use 'batched'")
         return self
@@ -136,7 +136,7 @@ class ClientsSection(OpenSection):
 
 
 class StageSection(NamedSection):
-    """[[stage]]: a change of every message: a name and its keys. Stages act in their order."""
+    """[[stage]]: a change of every message, by its name and keys. Stages act in their order."""
 
 
 class OptimizerSection(Section):
@@ -199,9 +199,9 @@ class NetworkSection(Section):
 class CollectiveSection(Section):
     """[collective]: how the ranks add up their sums.
 
-    "auto" uses shared memory inside a node and the cheapest algorithm between nodes; "node+" and
-    a name fixes the latter; a name alone uses that one between all ranks. overlap: whether the
-    sums of a rank begin behind the training of its last client; "auto" tries that in some rounds.
+    "auto" uses shared memory inside a node and the cheapest algorithm between nodes. "node+" and
+    a name sets the algorithm between nodes; a name alone is used between all ranks. overlap: "on"
+    starts the sums of a rank while its last client trains; "auto" tries this in some rounds.
     """
 
     algorithm: Literal[
@@ -229,11 +229,11 @@ class Config(Section):
 
     @property
     def selected(self) -> int:
-        """Number of clients that a round asks, if so many are there; that report, if "async"."""
+        """Number of clients to select for a round, or with "async" of reports that end it."""
         if self.schedule.mode == "async":
             return self.schedule.buffer_size or min(10, self.clients.cohort)
         wanted = self.clients.cohort * self.schedule.over_select
-        # 10 * 1.1 is a little more than 11 in floating point, and means 11.
+        # 10 * 1.1 is a little more than 11 in floating point, but should give 11.
         return min(self.clients.number, math.ceil(round(wanted, 6)))
 
     @model_validator(mode="after")
@@ -259,7 +259,7 @@ class Config(Section):
 
 
 def read(text: str, place: str, overrides: Sequence[str] = ()) -> Config:
-    """Return the Config of TOML `text`; `overrides` are "a.b=value" strings that win.
+    """Return the Config of TOML `text`, changed by `overrides`, strings such as "a.b=value".
 
     `place` names the source in messages. Raises ConfigError.
     """
@@ -270,7 +270,7 @@ def parse(text: str, place: str) -> dict[str, Any]:
     """Return the dict in TOML `text`, which `place` names in messages. Raises ConfigError."""
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # also for a number with thousands of digits
         raise ConfigError(f"{place}: not valid TOML: {of_parser(error)}") from None
 
 

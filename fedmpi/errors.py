@@ -1,4 +1,4 @@
-"""The errors that fedmpi raises on purpose; each carries the exit code of its kind."""
+"""The errors that fedmpi raises on purpose, each with the exit code of its kind."""
 
 import json
 import re
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _BARE = re.compile("[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
-LONGEST = 400  # characters of a line, since it may quote what somebody else wrote
+LONGEST = 400  # most characters of a line, which may quote text from elsewhere
 
 
 class FedmpiError(Exception):
-    """Something failed. The message names the place, the value and what to do."""
+    """Base class of all errors. The message names the place, the value and the remedy."""
 
     exit_code = 1
 
@@ -25,13 +25,13 @@ def _cut(line: str) -> str:
 
 
 class ConfigError(FedmpiError):
-    """The configuration or the command line asks for what cannot be done."""
+    """The configuration or the command line is invalid, or asks for the impossible."""
 
     exit_code = 2
 
 
 class DataError(FedmpiError):
-    """A data file is missing, altered or not what its name says."""
+    """A data file is missing, altered, or not what its name says it is."""
 
 
 class MissingDataError(DataError):
@@ -43,14 +43,14 @@ class ResultError(FedmpiError):
 
 
 def unwritable(path: object, error: OSError) -> ResultError:
-    """Return the error for a file that the system did not let us write, with its reason."""
+    """Return the error for a file that cannot be written, with the system's reason."""
     missing = isinstance(error, FileNotFoundError)
     reason = "its folder does not exist" if missing else error.strerror or error
     return ResultError(f"{path}: cannot be written: {reason}; choose another place")
 
 
 class DamagedError(ResultError):
-    """A checkpoint is damaged, or no checkpoint: `reason` says in what way."""
+    """A checkpoint is damaged, or is no checkpoint; `reason` gives the details."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"{reason}; remove it to start the run again from round 0")
@@ -58,14 +58,14 @@ class DamagedError(ResultError):
 
 
 class ClientError(FedmpiError):
-    """One client's training failed, for reasons that lie in its numbers.
+    """One client's training failed because of its numbers.
 
-    Own code may raise it: the client is rejected, and the round goes on with the others.
+    Users' code may raise it. The client is rejected, and the round goes on with the other clients.
     """
 
 
 class AlikeError(FedmpiError):
-    """Something failed and all ranks know it: raised on each of them, so all end in order."""
+    """An error that every rank raises, so that all ranks end in order."""
 
     def __init__(self, text: str, exit_code: int = 1) -> None:
         super().__init__(text)
@@ -73,15 +73,15 @@ class AlikeError(FedmpiError):
 
 
 class RejectedError(AlikeError):
-    """So many clients of a round were rejected that the run stops."""
+    """Too many clients of a round were rejected, so the run stops."""
 
 
 class MessageError(FedmpiError):
-    """An encoded message is truncated, altered or contradicts itself."""
+    """An encoded message is truncated or altered, or contradicts itself."""
 
 
 def of_parser(error: Exception) -> str:
-    """Return what a parser of TOML or JSON says; Python's own words on recursion tell nobody."""
+    """Return the message of a TOML or JSON parser's error, with a clear text for recursion."""
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
@@ -91,7 +91,7 @@ def counted(number: int, word: str) -> str:
 
 
 def either(words: Iterable[object]) -> str:
-    """Return choices as a list in words: a; a or b; a, b or c; none."""
+    """Return choices as a phrase: "a", "a or b", "a, b or c", or "none"."""
     *most, last = map(str, [*words] or ["none"])
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -105,7 +105,7 @@ def listed(words: Sequence[object], most: int) -> str:
 def nearest(
     name: object, known: Iterable[str], all_of_them: str = "known", cutoff: float = 0.6
 ) -> str:
-    """Return the end of a message on an unknown name: the nearest known one, or all of them."""
+    """Return the end of a message on an unknown name: the nearest known name, or all of them."""
     known = list(known)
     near = get_close_matches(str(name), known, n=1, cutoff=cutoff)
     if near:
@@ -114,9 +114,9 @@ def nearest(
 
 
 def typed(value: object) -> str:
-    """Return a value as a user types it in TOML, texts in '...' where that can be.
+    """Return a value as a user types it in TOML, with texts in '...' if possible.
 
-    A value that TOML does not have, such as None, is shown as Python does.
+    A value that TOML does not have, such as None, is shown as in Python.
     """
     if isinstance(value, bool):
         return str(value).lower()

@@ -1,8 +1,8 @@
-"""What a rank, an engine and the server hand to each other in the visit of one client.
+"""The values that a rank, an engine and the server pass to each other in the visit of one client.
 
     plan -> Job -> Engine.train -> Report -> message -> stages -> encode, decode -> Arrival -> add
 
-All of it is frozen: each step returns a new value and changes nothing that it was given.
+All values are frozen: each step returns a new value and leaves its arguments unchanged.
 """
 
 from collections.abc import Mapping
@@ -18,20 +18,21 @@ from fedmpi.plan import Plan
 
 Wanted = TypeVar("Wanted")
 CLIENT_FAULTS = (ClientError, ArithmeticError, np.linalg.LinAlgError)
-"""What numbers can bring about on one client, and so the same for any number of ranks. Anything
-else is a fault of a program or of this machine, and ends the run."""
+"""Errors that a client's numbers can cause, and that therefore occur on any number of ranks. Every
+other error is a fault of a program or of this machine, and ends the run."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One client's work in one round, as a rank hands it to an engine.
+    """One client's work in one round, as a rank passes it to an engine.
 
     Attributes
     ----------
     client, round : int
-        `round` is that in which the client began; in asynchronous runs it may be an earlier one.
+        `round` is the round in which the client began; in asynchronous runs it may be an earlier
+        round.
     state : dict of arrays
-        The algorithm's state that the client began from; "weights" are those of the server.
+        The algorithm's state from which the client began; "weights" are the server's weights.
     plan : Plan
     share : float
         The client's weight in the round; the shares of a cohort add up to one.
@@ -46,56 +47,56 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What training gave; it stays on the client's side.
+    """The result of a client's training, which stays on the client's side.
 
     Attributes
     ----------
     client : int
     samples : int
-        In the client's data.
+        Number of samples in the client's data.
     seen : int
-        Samples trained on; a sample counts once for each time.
+        Number of samples trained on, with repetitions.
     steps : int
-        Steps of the optimiser.
+        Number of optimiser steps.
     loss : float
-        Mean over the samples seen; 0 if there were none.
+        Mean loss over the samples seen; 0 if there were none.
     weights : float32[P]
-        After training, in the coordinates of the whole model.
+        Weights after training, in the coordinates of the whole model.
     lr : float
         The learning rate that was used.
     probed : int
-        Samples whose gradient was measured and not trained on.
+        Number of samples whose gradient was measured without training on them.
     private : float32[n], optional
         The private end of a Submodel.
     statistics : dict
-        What the plan asked for:
+        The statistics that the plan asks for:
 
         activations : list of float64[rows], by layer
             Sum of |raw output| over samples, space and steps.
         relevance : list of float64[rows], by layer
-            Sum over samples and steps of -z dL/dz, z the raw output: to first order, by how
-            much the loss rises if the row is removed (Mozer and Smolensky, NIPS 1988). Of an
-            embedding, whose rows are its entries, -w dL/dw over a row, which means the same.
-            Frozen weights and biases count in z. 0 where outputs have no rows: for recurrent
-            layers, attention, transposed convolutions and modules of unknown kind.
+            Sum over samples and steps of -z dL/dz, where z is the raw output. To first order, this
+            is the rise of the loss if the row is removed (Mozer and Smolensky, NIPS 1988). For an
+            embedding, whose rows are its entries, it is -w dL/dw over a row, which means the same.
+            Frozen weights and biases count in z. It is 0 for layers whose outputs have no rows:
+            recurrent layers, attention, transposed convolutions and modules of unknown kind.
         columns : list of float64[inputs], by layer
-            Of the weights received: sum over the client's samples of -x dL/dx, x an input of
-            the layer, so the relevance of the unit or channel that gives it.
+            Sum over the client's samples of -x dL/dx at the weights received, where x is an input
+            of the layer: the relevance of the unit or channel that produces it.
         squares : float32[P]
             Sum over the steps of the squared gradient.
         summed : float32[P]
             Sum over the steps of the gradient.
         mask : uint8[P]
-            The mask after it was readjusted.
+            The mask after the readjustments.
         moved : bool[P]
-            What a step may have moved.
+            True for coordinates that a step may have moved.
         gradient : float32[P]
-            The gradient after the last step, of all coordinates: the mean over plan.probes
+            The gradient of all coordinates after the last step, the mean over plan.probes
             batches.
         curvature : float32[P]
-            H g, H the Hessian of the same batches where the gradient is taken, and g this
-            gradient; of g those coordinates that are in the plan's `tensors`, if it names any,
-            and that its `mask` holds.
+            H g, where H is the Hessian of the same batches at the same point, and g this gradient
+            on the coordinates of the plan's `tensors` (all trained ones if it names none) that its
+            `mask` holds, and 0 elsewhere.
     """
 
     client: int
@@ -112,19 +113,19 @@ class Report:
 
 @dataclass(frozen=True)
 class Failure:
-    """A client whose training broke off, and why; the server rejects it for the round."""
+    """A client whose training failed, and the reason; the server rejects it for the round."""
 
     client: int
     reason: str
 
 
 class Coding(NamedTuple):
-    """How the values of a part travel, where it is not the run's way: integers times scales.
+    """The encoding of a part's values, if it is not that of the run.
 
-    `value_type` is "int8" or "int4", `scales` float32[T] the step of each tensor. The values of
-    the part are whole numbers of steps already. "stream": as `bytes` bytes, scales included, from
-    which the values come back as they are. "ones": every value sent is 1, so that only the
-    support travels, a bit for each coordinate or less.
+    With the `value_type` "int8" or "int4", values are sent as integers times `scales` float32[T],
+    the step of each tensor; the values of the part must already be whole numbers of steps. With
+    "stream", values are sent in `bytes` bytes, scales included, and arrive unchanged. With "ones",
+    every value is 1, so only the support is sent, in a bit for each coordinate or less.
     """
 
     value_type: str
@@ -138,10 +139,10 @@ class Part(NamedTuple):
     Attributes
     ----------
     values : float32[P]
-        Outside the support they are not sent; where they have arrived they are 0.
+        Values outside the support are not sent, and are 0 after the part has arrived.
     support : Support
     bytes : int
-        Size of the encoded part; 0 before it is encoded.
+        Size of the encoded part in bytes; 0 before it is encoded.
     coding : Coding, optional
     """
 
@@ -152,7 +153,7 @@ class Part(NamedTuple):
 
 
 def required(values: Wanted | None) -> Wanted:
-    """Return what a Plan or a Setting has, such as a mask. Raises FedmpiError if it has none."""
+    """Return an optional value of a Plan or Setting, such as a mask; raise FedmpiError if None."""
     if values is None:
         raise FedmpiError(
             "a method misses a part of its own plan, or of its setting; give it, or run the "
@@ -167,7 +168,7 @@ Parts: TypeAlias = Mapping[str, Part]
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """What the server received of one client: all that `Algorithm.add` may read.
+    """The data that the server received from one client, all that `Algorithm.add` may read.
 
     Attributes
     ----------
@@ -175,13 +176,13 @@ class Arrival:
     share : float
         The client's weight in the round.
     steps : int
-        Steps of its optimiser.
+        Number of the client's optimiser steps.
     loss : float
-        Its mean training loss.
+        The client's mean training loss.
     parts : dict of str to Part
         The parts of its message by name, as decoded.
     round : int
-        That in which the client began.
+        The round in which the client began.
     """
 
     client: int

@@ -1,4 +1,4 @@
-"""The one place that counts floating-point operations: two for each multiply-add."""
+"""Count floating-point operations, two for each multiply-add; no other module counts them."""
 
 import numpy as np
 
@@ -15,28 +15,28 @@ def count(
 ) -> Reals:
     """Return the FLOPs of training on `samples` samples once, float64[L, 3].
 
-    Columns are forward, weight gradient and input gradient. Only what the layers hold
-    is counted: multiply-adds, without biases, activations and normalisation.
+    Columns are forward pass, weight gradient and input gradient. Only the multiply-adds of the
+    Layout's layers are counted, without biases, activations and normalisation.
 
-    A kept share r of a layer's rows scales both gradients by r (FedSkel). Layers
-    below backward.lowest have no backward pass, and the lowest one needs no input
-    gradient, unless a module is called again; nor does a layer that reads what no trained
-    weight gave. Gradients through time are counted as those of a recurrent layer's input.
-    Frozen weights have no weight gradient, and a product of values has two input gradients.
+    If a share r of a layer's rows is kept, both gradients are scaled by r (FedSkel). Layers below
+    backward.lowest have no backward pass. The lowest layer needs no input gradient, unless its
+    module is called again; nor does a layer whose input depends on no trained weight. Gradients
+    through time are counted as input gradients of a recurrent layer. Frozen weights have no weight
+    gradient, and a product of values has two input gradients.
 
     Parameters
     ----------
     layout : Layout
     backward : Backward
-        What is differentiated.
+        The part of the gradient that is computed.
     density : float64[L], optional
-        Share of non-zero weights. Forward and input gradient scale with it; the weight
-        gradient stays dense, as in FedDIP, where pruned weights still get theirs.
+        Share of non-zero weights. It scales the forward pass and the input gradient. The weight
+        gradient stays dense, as in FedDIP, where pruned weights still get gradients.
     gate : float64[L], optional
-        Share of a layer's multiply-adds that channel gates leave, r_in * r_out (ADP);
-        scales all three.
+        Share of a layer's multiply-adds that remains with channel gates, r_in * r_out (ADP).
+        It scales all three columns.
     samples : int
-        How many samples; an epoch over n samples is n, whatever the batch size.
+        Number of samples; n for an epoch over n samples, whatever the batch size.
     """
     macs, unfed, again = _each(layout, "macs", "unfed", "again")
     flops = 2.0 * samples * np.stack((macs, macs, macs - unfed), axis=1)
@@ -55,14 +55,16 @@ def count(
 def of_plan(layout: Layout, plan: Plan, seen: int, probed: int = 0, first: int = 0) -> Reals:
     """Return the FLOPs of a client's training under a Plan, float64[L, 3].
 
-    `layout` is that of the network it trains, and the plan's `mask` and `update` are in its
-    coordinates, though the network may be a part of the model (Engine.part_of). `seen` are the
-    samples trained on, of which the `first` were in the first step, and `probed` those whose
-    whole gradient was measured besides. A weight that the plan masks costs nothing in forward
-    pass and input gradient; one that the optimiser may not move costs nothing in the weight
-    gradient, unless the gradient's squares are wanted, or the mask is readjusted by it: then
-    that step's is whole. Where running statistics follow the dense weights, each step has a dense
-    forward pass more.
+    `layout` is the Layout of the network that the client trains. The network may be a part of the
+    model (Engine.part_of), but the plan's `mask` and `update` are in the network's coordinates.
+    `seen` is the number of samples trained on, `first` the number in the first step, and in any
+    step that readjusts the mask, and `probed` the number whose gradient was measured besides.
+
+    A masked weight costs nothing in the forward pass and the input gradient. A weight that the
+    optimiser may not move costs nothing in the weight gradient, with two exceptions: if the plan
+    needs the gradient of such weights (Plan.looks), and in steps that readjust the mask by the
+    gradient. If running statistics follow the dense weights, each step has another dense forward
+    pass.
     """
     density = None if plan.mask is None else _alive(layout, plan.mask)
     flops = count(layout, plan.backward, density, plan.gates, seen)
@@ -87,8 +89,8 @@ def forward(
 def thop(layout: Layout) -> Integers:
     """Return the multiply-adds of one forward pass as the tool thop counts them, int64[L].
 
-    Adds 4 operations for each element that a BatchNorm joined to a layer sees. This is
-    the "FLOPs" of FedLP's published table; a view of ours, never the model of cost.
+    thop adds 4 operations for each element that a layer's BatchNorm sees. These are the "FLOPs" in
+    FedLP's published table. They serve for comparison only, never as the model of cost.
     """
     return np.array(
         [
@@ -100,17 +102,17 @@ def thop(layout: Layout) -> Integers:
 
 
 def inference(layout: Layout, kept: Flags | None = None, gate: Reals | None = None) -> float:
-    """Return the FLOPs of one sample's forward pass through an evaluated model, a float.
+    """Return the FLOPs of one sample's forward pass in an evaluation, a float.
 
-    `kept` is uint8[P] or None: a pruned weight costs nothing, wherever it lies. `gate` as in
-    `count`; the gates' own layers are in the layout, and counted.
+    `kept` is uint8[P] or None; pruned weights cost nothing, in whatever pattern. `gate` is as in
+    `count`. The layers of the gates themselves are in the layout, and are counted.
     """
     density = None if kept is None else _alive(layout, kept)
     return float(forward(layout, density, gate).sum())
 
 
 def _untrained(layout: Layout, backward: Backward) -> Reals:
-    """float64[L, 3]: multiply-adds of one sample without weights that the layers train."""
+    """Return the multiply-adds of one sample with frozen weights or no weights, float64[L, 3]."""
     macs = np.zeros((len(layout.layers), 3))
     numbers = np.arange(len(layout.layers))
     frozen, products = _each(layout, "frozen", "products")
@@ -123,18 +125,18 @@ def _untrained(layout: Layout, backward: Backward) -> Reals:
 
 
 def _each(layout: Layout, *names: str) -> list[Reals]:
-    """Return a float64[L] of each of these numbers of the layers."""
+    """Return a float64[L] for each of the named numbers of the layers."""
     return [np.array([getattr(a, name) for a in layout.layers], np.float64) for name in names]
 
 
 def _alive(layout: Layout, mask: Flags) -> Reals:
-    """float64[L]: share of ones in uint8[P] `mask` among the weights that multiply."""
+    """Return the share of ones in uint8[P] `mask` among each layer's weights, float64[L]."""
     weights = [layout.tensors[tensors[0]] for tensors in layout.layer_tensors]
     return np.array([mask[t.block].mean() for t in weights])
 
 
 def _kept(layout: Layout, backward: Backward) -> Reals:
-    """Share of the rows of each layer that the backward pass keeps, float64[L]."""
+    """Return the share of each layer's rows that the backward pass keeps, float64[L]."""
     rows = backward.rows or (None,) * len(layout.layers)
     return np.array(
         [1.0 if keep is None else np.count_nonzero(keep) / keep.size for keep in rows], np.float64
@@ -142,7 +144,7 @@ def _kept(layout: Layout, backward: Backward) -> Reals:
 
 
 def _normalised(layout: Layout, number: int) -> int:
-    """Elements that a layer's BatchNorm sees in one sample; 0 if it has none."""
+    """Return the number of elements that a layer's BatchNorm sees in one sample, 0 without one."""
     tensors = [layout.tensors[t] for t in layout.layer_tensors[number]]
     if all(tensor.trained for tensor in tensors):
         return 0

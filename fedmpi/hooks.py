@@ -1,6 +1,6 @@
-"""What a class of the user's own defines, held against the classes of fedmpi that it extends.
+"""Check a user's class against the classes of fedmpi that it extends.
 
-A method that stands in the place of one of fedmpi's is called as that one is.
+fedmpi calls a method that overrides one of its own with the same arguments.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from typing import Any
 
 from fedmpi.errors import ConfigError
 
-_LIKE = 0.75  # of difflib: a name that is so like a known one is held for misspelt
+_LIKE = 0.75  # ratio of difflib from which a name counts as a misspelt known name
 
 
 def misfit(cls: type) -> str:
-    """Return what is wrong with what the user's class defines, or "".
+    """Return the fault in the definitions of a user's class, or "".
 
-    A method that stands in the place of one of fedmpi's must be of its kind, and take what that
-    one takes, in its order. No public name may be like one of fedmpi's: a misspelt method would
-    never be called.
+    A method that overrides one of fedmpi's must be of the same kind, and take the same arguments in
+    the same order. Other public names must not resemble one of fedmpi's, since a misspelt method
+    would never be called.
     """
     bases = list(filter(_ours, cls.__mro__))
     known = {"__init__": _alone} | {
@@ -35,15 +35,16 @@ def misfit(cls: type) -> str:
 
 
 def made(cls: type, *given: Any) -> Any:
-    """Return an object of a class, made of `given`. Raises ConfigError, with what to write, if its
-    first method leaves out that of fedmpi's class.
+    """Return cls(*given).
+
+    Raises ConfigError, with the line to write, if its __init__ does not call fedmpi's.
     """
     base = next(base for base in cls.__mro__ if _ours(base) and "__init__" in vars(base))
     names = [*signature(vars(base)["__init__"]).parameters][1:]
     try:
         thing = cls(*given)
         lacks = [name for name in names if not hasattr(thing, name)]
-    except AttributeError as error:  # of what fedmpi's first method would have set
+    except AttributeError as error:  # maybe of an attribute that fedmpi's __init__ sets
         if error.name not in (*names, "layout") or type(error.obj) is not cls:
             raise
         lacks = [error.name]
@@ -56,8 +57,8 @@ def made(cls: type, *given: Any) -> Any:
 
 
 def _misspelt(name: str, own: Any, known: Mapping[str, Any]) -> str:
-    """Say which of the `known` names was meant by another one, or ""."""
-    alike = {word.lower(): word for word, theirs in known.items()  # level_of is no level
+    """Return a fault that tells which of the `known` names was probably meant, or ""."""
+    alike = {word.lower(): word for word, theirs in known.items()  # level_of is no misspelt level
              if _kind(theirs) is _kind(own) and word not in name.split("_")}
     near = [] if name[0] == "_" else get_close_matches(name.lower(), alike, 1, _LIKE)
     return (f"is unknown to fedmpi; did you mean {alike[near[0]]}? A name for your own use that is "
@@ -65,12 +66,12 @@ def _misspelt(name: str, own: Any, known: Mapping[str, Any]) -> str:
 
 
 def _unlike(own: Any, theirs: Any) -> str:
-    """Say what is wrong with what stands in the place of fedmpi's, or ""."""
+    """Return the fault in a user's definition `own` that overrides fedmpi's `theirs`, or ""."""
     if not _is_method(theirs):
         must = "@property" if isinstance(theirs, property) else "a value, or @property"
         return f"is a method; it must be {must}" if isfunction(own) else ""
     if not _is_method(own):
-        unknown = callable(own) or hasattr(own, "__get__")  # of a kind that tells no parameters
+        unknown = callable(own) or hasattr(own, "__get__")  # a kind whose parameters are unknown
         return "" if unknown else f"is {own!r}; it must be a method, {signature(_function(theirs))}"
     if isinstance(theirs, classmethod) and isfunction(own):
         return "is a method of objects; it must be a method of the class: write @classmethod above"
@@ -87,7 +88,7 @@ def _unlike(own: Any, theirs: Any) -> str:
 
 
 def _kind(value: Any) -> type:
-    """Return the type of what a class has by a name; methods and properties are of one type."""
+    """Return the type of a class attribute; methods and properties count as the same type."""
     return property if _is_method(value) else type(value)
 
 
@@ -96,14 +97,14 @@ def _is_method(value: Any) -> bool:
 
 
 def _function(method: Any) -> Any:
-    """Return the function of a method, the first parameter included."""
+    """Return the function behind a method, with its first parameter."""
     return getattr(method, "__func__", method)
 
 
 def _alone(self: object) -> None:
-    """Stand for the first method of a class of fedmpi that takes nothing."""
+    """Stand for the __init__ of fedmpi's classes that define none."""
 
 
 def _ours(cls: type) -> bool:
-    """Say whether a class is fedmpi's own; its examples count as users' code."""
+    """Return whether a class is fedmpi's own; its examples count as users' code."""
     return cls.__module__.startswith("fedmpi.") and not cls.__module__.startswith("fedmpi.examples")

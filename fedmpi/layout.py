@@ -1,7 +1,7 @@
 """The shape of a model: one flat float32 vector, cut into layers, tensors and rows.
 
-Every tensor is contiguous, every layer is a run of tensors, and a row (an output
-channel or unit) is a contiguous block of each tensor of its layer. So any part that
+Every tensor is contiguous, every layer is a run of consecutive tensors, and a row (an
+output channel or unit) is a contiguous block of each tensor of its layer. So any part that
 a client may hold, train or send is a set of contiguous *units* of one level:
 
     model > layer > tensor > row > coordinate
@@ -18,7 +18,7 @@ from fedmpi.arrays import Bools, Flags, Integers
 
 DIGEST = 16  # bytes of the hash of a support
 LEVELS = ("model", "layer", "tensor", "row", "coordinate")
-MOST = 2**32 - 1  # coordinates of a model: their places are 32-bit numbers in lists
+MOST = 2**32 - 1  # most coordinates of a model, since lists hold their indices in 32 bits
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Tensor:
     shape: tuple[int, ...]
     layer: int  # index into Layout.layers
     start: int
-    rows: int  # leading blocks that belong to the layer's output rows; 1 if it has none
+    rows: int  # number of leading blocks that belong to the layer's rows; 1 if it has none
     trained: bool  # False for running statistics, which are averaged but not trained
 
     @property
@@ -39,7 +39,7 @@ class Tensor:
 
     @property
     def block(self) -> slice:
-        """The slice of the flat vector that holds it."""
+        """The slice of the flat vector that holds the tensor."""
         return slice(self.start, self.start + self.size)
 
 
@@ -54,19 +54,19 @@ class Layer:
     kind: str  # one of fedmpi.learn.kinds.KINDS, or "other"
     rows: int  # output channels or units
     macs: int  # multiply-adds with the weights of this layer
-    frozen: int = 0  # with frozen weights, since the layer before and in this one
-    products: int = 0  # of values with each other (attention), or with weights of other layers
-    unfed: int = 0  # of macs: those that read what no trained weight gave, such as the samples
-    again: int = 0  # of macs: those that read what other weights of this layer gave
+    frozen: int = 0  # multiply-adds with frozen weights, in this layer and since the one before
+    products: int = 0  # multiply-adds between values (attention) or with weights of other layers
+    unfed: int = 0  # part of macs whose input depends on no trained weight, such as the samples
+    again: int = 0  # part of macs whose input comes from other weights of this layer
 
 
 @dataclass(frozen=True)
 class Layout:
     """Tensors and layers of a model, in the order of the flat vector `float32[P]`.
 
-    Frozen weights are constants of the model, and not in it. `tail` is the number of multiply-adds
-    with frozen weights after the last layer; `uncounted` says which multiply-adds of the model are
-    in none of these numbers, because nobody knows them: a text for each.
+    Frozen weights are constants of the model, and not in the vector. `tail` is the number of
+    multiply-adds with frozen weights after the last layer. `uncounted` has a text for each group of
+    the model's multiply-adds that is in none of these numbers, because their number is unknown.
     """
 
     tensors: tuple[Tensor, ...]
@@ -91,12 +91,12 @@ class Layout:
         return np.concatenate(flags) if flags else np.zeros(0, bool)
 
     def starts(self, level: str) -> Integers:
-        """Return int64[U+1]: unit u of `level` is the block from starts[u] to starts[u+1]."""
+        """Return int64[U+1] `starts`; unit u of `level` is the block starts[u]..starts[u+1]-1."""
         return self._starts[level]
 
     @cached_property
     def _starts(self) -> dict[str, Integers]:
-        """The result of `starts` for each level."""
+        """Results of `starts`, by level."""
         sizes = {
             "model": [self.size],
             "layer": [sum(self.tensors[t].size for t in ts) for ts in self.layer_tensors],
@@ -111,7 +111,7 @@ class Layout:
 
     @cached_property
     def layer_tensors(self) -> tuple[tuple[int, ...], ...]:
-        """For each layer, the indices of its tensors."""
+        """The indices of each layer's tensors."""
         return tuple(
             tuple(t for t, tensor in enumerate(self.tensors) if tensor.layer == layer)
             for layer in range(len(self.layers))
@@ -119,16 +119,16 @@ class Layout:
 
     @cached_property
     def row_units(self) -> Integers:
-        """For each tensor, the index of its first unit at level "row"; one more at the end."""
+        """int64[T+1]: index of each tensor's first unit at level "row", then the unit count."""
         return np.concatenate(([0], np.cumsum([t.rows for t in self.tensors]))).astype(np.int64)
 
     @cached_property
     def shared_rows(self) -> tuple[Integers, Integers]:
-        """(int64[R], int64[U]): the rows that tensors share, and who shares them.
+        """(int64[R], int64[U]): the rows shared by the tensors of a layer, and each unit's row.
 
-        A tensor with as many rows as its layer shares them with the others. The first array
-        gives the first unit at level "row" of each shared row; the second for each unit the
-        place of its row in the first, and R for units of tensors that share none.
+        A tensor with as many rows as its layer shares them with the layer's other tensors. The
+        first array gives the first unit, at level "row", of each shared row. The second gives for
+        each unit the index of its row in the first array, or R if its tensor shares no rows.
         """
         first: list[int] = []
         of = np.full(self.row_units[-1], -1)
@@ -148,12 +148,12 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """Which units of a model a client receives, trains or sends.
+    """The set of units of a model that a client receives, trains or sends.
 
-    `keep` is uint8[U], 1 where a unit of `level` is in. It is stated, never
-    inferred from values: a kept coordinate may well be zero. A support is a value: two are
-    equal if their levels and units are, whichever objects hold them. `keep` must not be
-    changed afterwards. It may be given as bool[U], or as a part of a larger array.
+    `keep` is uint8[U], 1 for each unit of `level` in the set. The set is stated, never
+    inferred from values, since a kept coordinate may well be zero. Supports are compared by
+    value: two are equal if their levels and units are equal. `keep` must not be changed
+    afterwards. It may be given as bool[U], or as a view of a larger array.
     """
 
     layout: Layout
@@ -161,7 +161,7 @@ class Support:
     keep: Flags
 
     def __post_init__(self) -> None:
-        """Have the flags as kernels read them, one byte after the other."""
+        """Store the flags as contiguous bytes, as the kernels read them."""
         keep = np.ascontiguousarray(self.keep)
         object.__setattr__(self, "keep", keep.view(np.uint8) if keep.dtype == bool else keep)
 
@@ -175,7 +175,7 @@ class Support:
 
     @cached_property
     def digest(self) -> bytes:
-        """16 bytes: BLAKE2b of the level and the units, the same for equal supports."""
+        """16 bytes: BLAKE2b hash of the level and the units, the same for equal supports."""
         hashed = blake2b(f"{self.level} {self.keep.size} ".encode(), digest_size=DIGEST)
         hashed.update(np.packbits(self.keep != 0, bitorder="little").tobytes())
         return hashed.digest()
@@ -192,7 +192,7 @@ class Support:
 
     @classmethod
     def of_rows(cls, layout: Layout, kept: Sequence[Bools | None]) -> "Support":
-        """Return the rows `kept`: for each layer bool[rows], or None for all its rows."""
+        """Return the support of the rows `kept`: bool[rows] for each layer, None for all rows."""
         keep = []
         for tensor in layout.tensors:
             rows = kept[tensor.layer]
@@ -202,9 +202,9 @@ class Support:
         return cls(layout, "row", np.concatenate(keep))
 
     def at(self, level: str) -> "Support":
-        """Return the same support in units of `level`, which must not be coarser.
+        """Return the same support in units of `level`.
 
-        Raises ValueError if it is: a part of a unit cannot be kept.
+        Raises ValueError if `level` is coarser, since a unit cannot be kept in part.
         """
         if level == self.level:
             return self
@@ -215,7 +215,7 @@ class Support:
 
     @property
     def starts(self) -> Integers:
-        """int64[U+1]: where the units of this level begin and end."""
+        """int64[U+1]: bounds of the units of this level, as from `Layout.starts`."""
         return self.layout.starts(self.level)
 
     @cached_property
@@ -238,9 +238,9 @@ class Support:
         return self.size == self.layout.size
 
     def mask(self) -> Flags:
-        """Return uint8[P]: 1 where a coordinate is held."""
+        """Return uint8[P], 1 where a coordinate is held."""
         return np.repeat(self.keep, np.diff(self.starts))
 
 
 ONE = Layout((Tensor("number", (1,), 0, 0, 1, True),), (Layer("number", "other", 1, 0),))
-"""The shape of a single number, for sums of numbers over clients."""
+"""The layout of a single number, for sums of numbers over clients."""

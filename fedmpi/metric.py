@@ -1,4 +1,4 @@
-"""What a metric is: numbers of each block of test samples that add up, and what follows from them.
+"""The base class of metrics: numbers added up over blocks of test samples, and a value from them.
 
     class Zeros(Metric, name="zeros"):
         def parts(self, outputs, targets):
@@ -7,8 +7,8 @@
         def value(self, parts):
             return parts[0] / parts[1]
 
-is a whole metric. Each rank evaluates some blocks; the parts are added in the order of the blocks,
-so the value is the same for any number of ranks.
+is a complete metric. Each rank evaluates some blocks. The parts are added in the order of the
+blocks, so the value is the same for any number of ranks.
 """
 
 from abc import ABC, abstractmethod
@@ -21,15 +21,15 @@ METRICS = Registry("metric", "model.metrics", "a subclass of fedmpi.Metric")
 
 
 class Metric(ABC):
-    """A number that says how good the outputs on the test samples are.
+    """A number that measures the quality of the outputs on the test samples.
 
     Attributes
     ----------
     targets : tuple of str
-        The kinds of targets that it can judge (learn/losses.py). Those of kind "tokens" come to it
-        as classes, one for each token.
+        The kinds of targets that the metric supports (learn/losses.py). It receives "tokens" as
+        classes, one for each token.
     whole : bool
-        Whether `parts` gives a row of numbers for each sample, and `value` takes all rows: for
+        True if `parts` returns a row of numbers for each sample and `value` takes all rows, for
         metrics that rank the samples. The memory of a rank then grows with the test samples.
     """
 
@@ -43,11 +43,11 @@ class Metric(ABC):
 
     @abstractmethod
     def parts(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
-        """Return float64[m], which is added up over blocks; float64[n, m] if `whole`.
+        """Return float64[m], to be added up over blocks, or float64[n, m] if `whole`.
 
         `outputs` are float64[n, C], `targets` int64[n], or float32[n, C] of labels or numbers.
         """
 
     @abstractmethod
     def value(self, parts: AnyArray) -> float:
-        """Return the metric of the sum of all parts; of all rows float64[N, m] if `whole`."""
+        """Return the metric, given the sum of all parts, or all rows float64[N, m] if `whole`."""

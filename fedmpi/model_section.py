@@ -12,8 +12,8 @@ class AdapterSection(Section):
 
     kind: "lora": the weight W of a layer becomes W + alpha / rank * (sum over r of u_r d_r), with
     `rank` pairs of vectors that are trained (Hu et al., ICLR 2022, arXiv:2106.09685).
-    targets: patterns of the layers' names. trained: patterns of further parameters of the model
-    that are trained, such as those of a new last layer. alpha: by default the rank.
+    targets: patterns of the layers' names. trained: patterns of other parameters of the model to
+    be trained as well, such as those of a new last layer. alpha: by default equal to rank.
     """
 
     kind: Literal["lora"] = "lora"
@@ -26,11 +26,11 @@ class AdapterSection(Section):
 class ModelSection(NamedSection):
     """[model]: a registered name or package.module:object, and its own keys.
 
-    frozen: patterns such as "base.*" of parameters and buffers that are constants: neither trained
-    nor sent. loss: the loss that clients minimise, from `fedmpi list losses` or
+    frozen: patterns, such as "base.*", of parameters and buffers that are constants, neither
+    trained nor sent. loss: the loss that clients minimise, from `fedmpi list losses` or
     package.module:object. metrics: further metrics of an evaluation, from `fedmpi list metrics` or
     package.module:object. adapter: small layers that are trained in place of all others. base: a
-    .safetensors file with first weights.
+    .safetensors file with the initial weights.
     """
 
     name: Name = "lenet5"

@@ -1,4 +1,4 @@
-"""What a client is asked to do in a round, and by which mechanisms: plain data."""
+"""The plan of a client's work in one round, and the mechanisms that it uses, as plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,14 +13,14 @@ from fedmpi.layout import DIGEST, Support
 
 @dataclass(frozen=True, eq=False)
 class Backward:
-    """Which part of the gradient is computed.
+    """The part of the gradient that is computed.
 
-    `rows`: for each layer None (all) or bool[rows]; the gradient that arrives at the
-    output of a dropped row is taken as zero, so the row vanishes from the weight
-    gradient and from the gradient of everything below (FedSkel, Luo et al. 2021).
+    `rows`: for each layer None (all) or bool[rows]. The gradient at the output of a dropped row is
+    taken as zero, so the row vanishes from the weight gradient and from all gradients below
+    (FedSkel, Luo et al. 2021).
     `lowest`: index of the lowest trained layer; nothing below it is differentiated.
-    `mask`, `update`: uint8[P], leave to the engine to save work: weights are 0 where `mask` is,
-    also in the forward pass, and gradients of weights may be anything where `update` is 0.
+    `mask`, `update`: uint8[P], let the engine save work. Weights are 0 where `mask` is 0, also in
+    the forward pass. Gradients of weights may have any value where `update` is 0.
     """
 
     rows: tuple[Bools | None, ...] | None = None
@@ -43,7 +43,7 @@ class Backward:
 
     @cached_property
     def digest(self) -> bytes:
-        """16 bytes: BLAKE2b of all that is asked for, the same for equal values."""
+        """16 bytes: BLAKE2b hash of all attributes, the same for equal values."""
         rows = () if self.rows is None else self.rows
         hashed = blake2b(f"{self.lowest} {len(rows)}".encode(), digest_size=DIGEST)
         for number, array in enumerate((self.mask, self.update, *rows)):
@@ -58,14 +58,14 @@ FULL = Backward()
 
 @dataclass(frozen=True)
 class Submodel:
-    """A network smaller than the model, which a client trains in its place.
+    """A network smaller than the model, which a client trains in place of the model.
 
-    Either the rows `rows` of each layer (a tuple of bytes, one per row, 1 where kept; the
-    inputs that came from other rows go too), or the model built with other `options`
-    (a tuple of (key, value)), of which the first `shared` coordinates are the model's
-    first ones and the rest is private. In training, the outputs of all convolutions and linear
-    layers but the last are divided by `divisor` (HeteroFL's scaler). Hashable, so that networks
-    are built once.
+    It is one of two kinds. The first has the rows `rows` of each layer (a tuple of bytes objects, a
+    byte per row, 1 where kept); inputs from dropped rows are removed too. The second is the model
+    built with other `options` (a tuple of (key, value)); its first `shared` coordinates are the
+    model's first coordinates, and the rest is private. In training, the outputs of all convolutions
+    and linear layers except the last are divided by `divisor` (HeteroFL's scaler). A Submodel is
+    hashable, so each network is built only once.
     """
 
     rows: tuple[bytes, ...] | None = None
@@ -79,10 +79,11 @@ GATES = "gates.ratio"
 
 @dataclass(frozen=True)
 class Gates:
-    """Channel gates that a model is built with: `ratio` of the channels stay for each sample.
+    """Channel gates with which a model is built; they keep a share `ratio` of the channels.
 
-    `squash` puts a sigmoid on the pooled input; `stem` gates the first convolution too. A Submodel
-    with the option GATES has another ratio, and all coordinates of the model.
+    The kept channels may differ between samples. `squash` applies a sigmoid to the pooled input;
+    `stem` gates the first convolution too. A Submodel with the option GATES has another ratio, and
+    all coordinates of the model.
     """
 
     ratio: float
@@ -92,30 +93,30 @@ class Gates:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What one client receives, trains and sends, and by which mechanisms.
+    """The supports that one client receives and sends, and the mechanisms of its training.
 
     Flat vectors are in the coordinates of the whole model.
 
     Attributes
     ----------
     down, up : Support
-        Of the two messages that carry weights.
+        Supports of the weights that the client receives and sends.
     known : bool
         True if the client knows `down` beforehand, as the shape of its own network.
     more_down : dict of str to Support
-        What else comes down: entries of the algorithm's state.
+        Other entries of the algorithm's state that the client receives.
     bits_down : dict of str to Support
-        Which sets of coordinates come down besides, a bit for each coordinate or less.
+        Sets of coordinates that the client also receives, in a bit for each coordinate or less.
     backward : Backward
-        What is differentiated.
+        The part of the gradient that is computed.
     start : float32[P], optional
-        The weights to start from, where they are not those received: personal parts.
+        The weights to start from, if not those received: for personal parts.
     private : float32[n], optional
-        The private end of a Submodel; without it, what a new network has.
+        The private end of a Submodel; by default that of a new network.
     submodel : Submodel, optional
         The smaller network that is trained.
     error : str, optional
-        What is minimised, where it is not the run's loss: one of fedmpi.learn.losses.OF_CLASSES.
+        The loss to minimise if it is not the run's: one of fedmpi.learn.losses.OF_CLASSES.
     proximal : float
         FedProx's mu, the pull towards the start.
     mask : uint8[P], optional
@@ -123,22 +124,22 @@ class Plan:
     update : uint8[P], optional
         1 where the optimiser may move a weight.
     scores : float32[P], optional
-        Weights f that stay as they are. Of the weights that `update` lets move each is a score s:
-        in every step the gradient g is taken at f or at 0, at f with the chance p = sigmoid(s), and
-        the score's gradient is g f p (1 - p), as if the mask were p. Weight decay is of scores.
+        Weights f that are not trained. Each weight that `update` lets move is instead a score s. In
+        every step the gradient g is taken at f with probability p = sigmoid(s), otherwise at 0. The
+        score's gradient is g f p (1 - p), as if the mask were p. Weight decay applies to scores.
     power : float
-        What is trained are parameters v; in `tensors` the weights are sign(v) |v|^power of them.
-        It must be 1 beside `scores`.
+        The trained parameters are v; in `tensors` the weights are sign(v) |v|^power. It must be 1
+        if `scores` are given.
     importance : float
-        A threshold t of magnitudes: the gradients of `tensors` are multiplied by
+        A threshold t of magnitudes. Gradients of `tensors` are multiplied by
         1 + 2 t |w| / (|w| + t)^2, as if a mask of |w| >= t had a slope (FIARSE); 0 for none.
     dense_norm : bool
-        With a mask: running statistics follow a second pass, with the weights that it takes off.
+        With a mask: running statistics follow a second pass, which includes the masked weights.
     control : float32[P], optional
         Added to every gradient (SCAFFOLD).
     tensors : tuple of int
-        Which tensors `power`, `importance`, all from `penalty` to `salient`, and the statistic
-        "curvature" speak of.
+        The tensors to which `power`, `importance`, all attributes from `penalty` to `salient`, and
+        the statistic "curvature" apply.
     penalty : float
         Adds penalty * sum over tensors, or over their rows if `by_row`, of the L2 norm.
     penalised : uint8[P], optional
@@ -146,33 +147,34 @@ class Plan:
     threshold : float
         After each local epoch, entries of at most this magnitude are set to 0.
     readjust : tuple of (int, float)
-        At each of these steps, the first being 1, a share of the kept entries of each tensor is
-        replaced in `mask` and `update`: the smallest go, those of the largest gradient come.
+        Pairs of a step, from 1, and a share. At this step the share of each tensor's kept entries
+        is replaced in `mask` and `update`: the smallest are pruned, and the pruned entries with
+        the largest gradients are grown.
     grow : float32[P], optional
-        Ranks in `readjust` what comes, in the place of the gradient.
+        Ranks the entries to grow in `readjust`, in place of the gradient.
     reallocate : bool
-        In `readjust`, as many entries come as go over all tensors together; a tensor gets its part
-        in proportion to the mean magnitude of the entries that it had kept.
+        In `readjust`, as many entries are grown as pruned over all tensors together. Each tensor
+        gets a part in proportion to the mean magnitude of the entries that it had kept.
     signs : float32[P], optional
-        -1, 0 or 1 for each weight: which way the server moved it. Of what goes in `readjust`,
-        the share `portions[0]` are entries that the client moved the other way; of what comes,
-        the share `portions[1]` are entries that a step against the gradient moves the same way.
-        If there are too few of them, others make up the number.
+        -1, 0 or 1 for each weight, the direction in which the server moved it. In `readjust`, a
+        share `portions[0]` of the pruned entries are ones that the client moved the other way. A
+        share `portions[1]` of the grown entries are ones that a step against the gradient moves the
+        same way. If there are too few such entries, other entries fill the number.
     salient : float
-        Share of the entries that a step may move: those of the largest |w dL/dw|.
+        Share of the entries that a step may move, chosen by the largest |w dL/dw|.
     labels : bool[classes], optional
-        Outputs of the other classes are taken as 0 before the error.
+        Outputs of classes that are False are set to 0 before the error.
     clip : float
-        Gradients of a larger L2 norm are shortened to it, after the penalty and `control`;
-        0 for never.
+        Gradients with a larger L2 norm are scaled to this norm, after the penalty and `control`;
+        0 for no clipping.
     gates : float64[L], optional
-        Share of each layer's multiply-adds that channel gates leave; for the cost only.
+        Share of each layer's multiply-adds that remains with channel gates; only for the cost.
     probes : int
-        Number of batches that the statistics "gradient" and "curvature" are measured on.
+        Number of batches on which the statistics "gradient" and "curvature" are measured.
     steps : int, optional
-        Number of local steps, where it is not the run's; 0 measures only.
+        Number of local steps, if it is not the run's; with 0 the client only measures.
     statistics : tuple of str
-        What the report shall carry: "activations", "relevance", "squares", "summed",
+        Statistics for the report: "activations", "relevance", "squares", "summed",
         "gradient", "curvature", "columns", "moved", "mask".
     """
 
@@ -214,14 +216,14 @@ class Plan:
 
     @cached_property
     def fixed(self) -> bool:
-        """True if pruned weights never move: `update` is the same as `mask`."""
+        """True if pruned weights never move, that is, if `update` equals `mask`."""
         if self.mask is None or self.update is None:
             return False
         return np.array_equal(self.mask, self.update)
 
     @cached_property
     def mechanisms(self) -> frozenset[str]:
-        """The names, all in MECHANISMS or "error.<name>", of what an engine must be able to do."""
+        """Names of the mechanisms that the Plan needs, each in MECHANISMS or "error.<name>"."""
         part = self.submodel
         asked = {
             "backward.rows": self.backward.rows is not None,
@@ -263,16 +265,16 @@ class Plan:
 
     @property
     def looks(self) -> bool:
-        """True if the gradient of weights that may not move is wanted in every step."""
+        """True if every step needs the gradient of weights that may not move."""
         looked_at = "squares" in self.statistics or "summed" in self.statistics
         return looked_at or self.clip != 0
 
 
 STATISTICS = ("activations", "relevance", "columns", "squares", "summed", "mask", "moved",
               "gradient", "curvature")  # fmt: skip
-"""What a plan may want measured."""
+"""The statistics that a plan may ask for."""
 PROBED = ("gradient", "curvature")
-"""Those of them that are measured after the last step; the second needs the first."""
+"""The statistics that are measured after the last step; the second needs the first."""
 
 MECHANISMS = frozenset(
     ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
@@ -281,15 +283,15 @@ MECHANISMS = frozenset(
      "reallocate", "signs", "salient", "labels", "clip", "gates", "probes", "steps",
      *(f"statistics.{name}" for name in STATISTICS))
 )  # fmt: skip
-"""All that a Plan may ask of an engine, beside the error that is minimised."""
+"""All mechanisms that a Plan may ask of an engine, besides the error that is minimised."""
 
 
 @dataclass(frozen=True, eq=False)
 class Own:
-    """The model that one client has between rounds, where it is not the global one.
+    """The model that one client has between rounds, if it differs from the global model.
 
-    `weights` is float32[P] in the coordinates of the whole model; `submodel` and `private` are
-    those of a Plan.
+    `weights` is float32[P] in the coordinates of the whole model. `submodel` and `private` are
+    as in a Plan.
     """
 
     weights: Vector

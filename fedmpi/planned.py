@@ -1,7 +1,7 @@
-"""What a method's `plan` returned, held against what a Plan may hold.
+"""Check the Plan that a method's `plan` returned.
 
-An error names the place (module, class and method), the value, and what is allowed. The checks cost
-nothing beside training, as those of returned.py.
+An error names the place (module, class and method), the value, and the allowed values. Like the
+checks of returned.py, these take no time compared with training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +14,16 @@ from fedmpi.layout import Layout
 from fedmpi.plan import STATISTICS, Backward, Own, Plan, Submodel
 from fedmpi.returned import beyond, flags, place, support, wrong
 
-# Of a Plan: arrays with the size of the model, and numbers that are not negative.
+# Attributes of a Plan: arrays with the size of the model, and numbers that are not negative.
 FLAGS = ("mask", "update", "penalised")
 VECTORS = ("start", "control", "grow", "scores", "signs")
 AMOUNTS = ("proximal", "importance", "penalty", "threshold", "clip")
 
 
 def check(found: Any, layout: Layout, owner: object, classes: int | None = None) -> None:
-    """Check what `plan` returned: a Plan whose supports, vectors and numbers fit the model.
+    """Check the result of `plan`, a Plan whose supports, vectors and numbers must fit the model.
 
-    `classes` is the number of the model's outputs, None if it is not known.
+    `classes` is the number of the model's outputs, or None if unknown.
     """
     where = place(owner, "plan")
     if not isinstance(found, Plan):
@@ -42,7 +42,7 @@ def check(found: Any, layout: Layout, owner: object, classes: int | None = None)
         array = getattr(found, name)
         if array is not None and not _is(array, np.float32, layout.size):
             raise wrong(f"{where}: {name}", array, f"float32[{layout.size}]")
-    # Numbers of the others show in the client's loss; these two only rank entries of a mask.
+    # Bad numbers elsewhere show in the client's loss; these two vectors only rank mask entries.
     if found.grow is not None and not np.isfinite(found.grow).all():
         raise beyond(f"{where}: grow", found.grow, "finite numbers alone")
     if found.signs is not None and not np.isin(found.signs, (-1, 0, 1)).all():
@@ -55,7 +55,7 @@ def check(found: Any, layout: Layout, owner: object, classes: int | None = None)
 
 
 def own(found: Any, layout: Layout, owner: object) -> None:
-    """Check what `own` returned: an Own with weights of the size of the model, or None."""
+    """Check the result of `own`, an Own with weights of the size of the model, or None."""
     where = place(owner, "own")
     if found is None:
         return
@@ -68,7 +68,7 @@ def own(found: Any, layout: Layout, owner: object) -> None:
 
 
 def _numbers(found: Plan, layout: Layout, where: str) -> None:
-    """Check the numbers of a Plan, and the names in it."""
+    """Check the numbers and the names in a Plan."""
     rules: list[tuple[str, bool, str]] = [
         (name, _number(getattr(found, name)), "a finite number, not negative")
         for name in AMOUNTS
@@ -99,13 +99,13 @@ def _numbers(found: Plan, layout: Layout, where: str) -> None:
 
 
 def _is_move(pair: Any) -> bool:
-    """Say whether this is a pair of a step and a share."""
+    """Return whether `pair` is a pair of a step and a share."""
     return isinstance(pair, Sequence) and len(pair) == 2 and (
         _whole(pair[0], 1) and _number(pair[1], 1))
 
 
 def _backward(found: Any, layout: Layout, where: str) -> None:
-    """Check which part of the gradient is computed."""
+    """Check the Backward of a Plan."""
     if not isinstance(found, Backward):
         raise wrong(where, found, "a fedmpi.Backward")
     last = len(layout.layers) - 1
@@ -124,7 +124,7 @@ def _backward(found: Any, layout: Layout, where: str) -> None:
 
 
 def _submodel(found: Any, layout: Layout, where: str) -> None:
-    """Check the smaller network that a client trains."""
+    """Check the Submodel of a Plan or an Own."""
     if not isinstance(found, Submodel):
         raise wrong(where, found, "a fedmpi.Submodel")
     if not (_number(found.divisor) and found.divisor > 0):
@@ -142,7 +142,7 @@ def _submodel(found: Any, layout: Layout, where: str) -> None:
 
 
 def _shares(found: Plan, layout: Layout, where: str, classes: int | None) -> None:
-    """Check the arrays of a Plan that are not of the size of the model."""
+    """Check the arrays of a Plan that do not have the size of the model."""
     labels, gates, layers = found.labels, found.gates, len(layout.layers)
     if labels is not None and not _is(labels, np.bool_, np.size(labels), classes):
         size = "classes" if classes is None else classes
@@ -161,23 +161,23 @@ def _flags(found: Any, size: int, where: str) -> None:
         flags(found, size, where, f"uint8[{size}]")
 
 
-def _number(value: Any, most: float = float("inf")) -> bool:
-    """Say whether this is a finite number from 0 to a limit."""
+def _number(value: Any, least: float, most: float = float("inf")) -> bool:
+    """Return whether `value` is a finite number from `least` to `most`."""
     right = isinstance(value, int | float | np.integer | np.floating)
     return right and isfinite(value) and bool(0 <= value <= most)
 
 
 def _whole(value: Any, least: int, most: float = float("inf")) -> bool:
-    """Say whether this is a whole number within two limits."""
+    """Return whether `value` is a whole number from `least` to `most`."""
     return isinstance(value, int | np.integer) and bool(least <= value <= most)
 
 
 def _each(found: Any, right: Callable[[Any], bool]) -> bool:
-    """Say whether this is a tuple or a list of what is `right`."""
+    """Return whether `found` is a tuple or list in which every value is `right`."""
     return isinstance(found, Sequence) and all(map(right, found))
 
 
 def _is(array: Any, kind: Any, *sizes: int | None) -> bool:
-    """Say whether an array has one dimension, a dtype, and each of the sizes that are known."""
+    """Return whether `array` is one-dimensional with dtype `kind` and each of the known `sizes`."""
     return isinstance(array, np.ndarray) and array.dtype == kind and (
         all(array.shape == (size,) for size in sizes if size is not None))

@@ -1,10 +1,11 @@
-"""What differential privacy a run gives its clients: epsilon at a delta, by an accountant.
+"""The differential privacy that a run gives its clients: epsilon at a delta, by an accountant.
 
-The accountant is dp_accounting (Google's), an extra: pip install 'fedmpi[privacy]'. Two runs are
-neighbours if one client's data are replaced. So a change of an L2 norm of at most C moves a sum by
-up to 2 C, and noise of z * C counts as z / 2. A cohort of fixed size, drawn uniformly without
-replacement, amplifies (Wang, Balle and Kasiviswanathan, AISTATS 2019, arXiv:1808.00087); any other
-does not. Renyi divergences are composed over the rounds (Mironov, CSF 2017, arXiv:1702.07476).
+The accountant is Google's dp_accounting, an optional package: pip install 'fedmpi[privacy]'. Two
+runs are neighbours if one client's data are replaced. If changes have an L2 norm of at most C, a
+replaced client moves a sum by up to 2 C, so noise of z * C counts as z / 2. Only a cohort of fixed
+size, drawn uniformly without replacement, amplifies privacy (Wang, Balle and Kasiviswanathan,
+AISTATS 2019, arXiv:1808.00087). Renyi divergences are composed over the rounds (Mironov, CSF 2017,
+arXiv:1702.07476).
 """
 
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from fedmpi.errors import ConfigError
 
 @dataclass(frozen=True)
 class Noise:
-    """Normal noise of a stage: `multiplier` * `norm` on changes of at most that L2 norm.
+    """Normal noise of a stage, with deviation `multiplier` * `norm`.
 
-    `local` if every client adds it to its own change; else the sum gets it, times a share.
+    Changes have an L2 norm of at most `norm`. With `local`, every client adds the noise to its own
+    change; otherwise it is added to the sum, times a share.
     """
 
     multiplier: float
@@ -31,7 +33,7 @@ class Noise:
     local: bool
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for numbers of which no privacy follows."""
+        """Raise ConfigError if a number is outside its limits."""
         for name, least, most in (("multiplier", 0, inf), ("norm", 0, inf), ("delta", 0, 1)):
             value = getattr(self, name)
             plain = isinstance(value, int | float | np.integer | np.floating)
@@ -44,7 +46,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a round's clients are drawn: `cohort` of `clients`, uniformly or not."""
+    """The sampling of a round's clients: `cohort` out of `clients`, `uniform` or not."""
 
     cohort: int
     clients: int
@@ -52,10 +54,9 @@ class Sampling:
 
 
 def epsilon(noise: Noise, sampling: Sampling, rounds: int) -> float:
-    """Return epsilon at noise.delta after so many rounds.
+    """Return epsilon at noise.delta after `rounds` rounds, NaN if dp_accounting is not installed.
 
-    Of local noise it holds for a client that took part in every round, against the server. NaN
-    if dp_accounting is not installed.
+    For local noise, it is the protection from the server of a client that took part in every round.
     """
     if not noise.multiplier:
         return float("inf")
@@ -71,7 +72,7 @@ def epsilon(noise: Noise, sampling: Sampling, rounds: int) -> float:
 
 @lru_cache(maxsize=16)
 def _of_a_round(multiplier: float, cohort: int, clients: int) -> tuple[Reals, Reals]:
-    """Return (orders, Renyi divergence of each) of one round; it takes a second."""
+    """Return (orders, Renyi divergence at each order) of one round; this takes about a second."""
     from dp_accounting import dp_event, rdp
     from dp_accounting.privacy_accountant import NeighboringRelation
 

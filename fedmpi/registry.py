@@ -1,9 +1,9 @@
-"""The things that a configuration names: one registry for each kind, and one lookup.
+"""Registries of the things that a configuration names, one for each kind.
 
-A name is that of a registered thing, or package.module:object of the user's code. Such an object
-must have been made for fedmpi: a subclass (of Algorithm, Stage, Selector, Metric), or a function or
-class with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`, `@fedmpi.partition`,
-`@fedmpi.loss`). No other function can be called by its name in a file.
+A name refers to a registered thing, or, in the form package.module:object, to an object in users'
+code. The object must be made for fedmpi: a subclass of Algorithm, Stage, Selector or Metric, or a
+function or class with a decorator of its registry (`@fedmpi.dataset`, `@fedmpi.model`,
+`@fedmpi.partition`, `@fedmpi.loss`). No other function can be called by its name in a file.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,23 +21,23 @@ _MARK = "__fedmpi__"  # attribute of an object that was made for fedmpi: its kin
 
 
 class NoKeys(Section):
-    """A thing without keys."""
+    """The keys of a thing that has none."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A function that makes something.
+    """A registered function, which makes a thing such as a model or a data set.
 
     Attributes
     ----------
     summary : str
         One line for `fedmpi list`.
     maker : callable or str
-        The function, or "module:function", which is imported when first used.
+        The function, or "module:function", which is imported on first use.
     keys : type of Section, optional
         The keys that the function takes; None if its parameters are the keys.
     arguments : tuple of str
-        The arguments that a user's function gets before its keys.
+        The arguments that a user's function receives before its keys.
     """
 
     summary: str
@@ -47,16 +47,16 @@ class Entry:
 
     @property
     def make(self) -> Callable[..., Any]:
-        """The function."""
+        """The function, imported if needed."""
         found = user_code.attribute(self.maker) if isinstance(self.maker, str) else self.maker
         return cast(Callable[..., Any], found)
 
     def checked(
         self, given: Mapping[str, Any], place: str, prefix: str, of: str = ""
     ) -> dict[str, Any]:
-        """Return all keys: those in `given`, checked, and the defaults. Raises ConfigError.
+        """Return the checked keys in `given`, and the defaults of the others. Raises ConfigError.
 
-        `place`, `prefix` and `of` are for its message, as in `fedmpi.section.check`.
+        `place`, `prefix` and `of` are for the message, as in `fedmpi.section.check`.
         """
         if self.keys is not None:
             return dict(check(self.keys, given, place, prefix, of=of))
@@ -72,7 +72,7 @@ class Entry:
 
     @property
     def names(self) -> list[str] | None:
-        """The names of the keys; None if the function takes any."""
+        """The names of the keys, or None if the function takes any keys."""
         if self.keys is not None:
             return list(self.keys.model_fields)
         kinds = [p.kind for p in signature(self.make).parameters.values()]
@@ -80,7 +80,7 @@ class Entry:
 
     @property
     def misfit(self) -> str:
-        """What is wrong with the parameters of a user's function, or ""."""
+        """The fault in the parameters of a user's function, or ""."""
         found = signature(self.make)
         try:
             found.bind_partial(*self.arguments)
@@ -89,7 +89,7 @@ class Entry:
         return ""
 
     def _parameters(self, needed: bool = False) -> list[str]:
-        """Return the names of the parameters that are keys, or of those without a default."""
+        """Return the names of the parameters that are keys; if `needed`, those without default."""
         every = [*signature(self.make).parameters.values()][len(self.arguments) :]
         return [p.name for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
                 and (p.default is p.empty or not needed)]
@@ -98,8 +98,8 @@ class Entry:
 class Registry(Mapping[str, Any]):
     """All things of one kind by name: classes, or Entries of functions.
 
-    `kind` is the word for one of them, `key` the configuration's key that names one, and `made`
-    says what the user's object must be. A user's function gets `arguments` before its keys.
+    `kind` is the word for one thing, and `key` the configuration key that names it. `made` is a
+    phrase for what a user's object must be. A user's function receives `arguments` before its keys.
     """
 
     def __init__(
@@ -124,10 +124,10 @@ class Registry(Mapping[str, Any]):
         return len(self._things)
 
     def fill_from(self, package: str, path: Iterable[str]) -> None:
-        """Register what the modules of a package define, each when its name is first asked for.
+        """Register the things that the modules of a package define, each on first use of its name.
 
-        The module of "round-robin" is round_robin.py. For a name that no file has, and for all
-        names, all modules are imported.
+        The module of "round-robin" is round_robin.py. All modules are imported if no file has the
+        name, or to list all names.
         """
         self._folder, self._files = package, frozenset(file.name for file in iter_modules(path))
         for name in list(self._things):  # a user's class must not have the name of a built-in one
@@ -145,9 +145,10 @@ class Registry(Mapping[str, Any]):
             import_module(f"{self._folder}.{file}")
 
     def admit(self, cls: type, name: str | None) -> None:
-        """Mark a class as one of this kind, and register it under `name` if it has one.
+        """Mark a class as one of this kind, and register it under `name` if one is given.
 
-        A class may be defined again, as in a notebook; another class's name is refused.
+        A class may be defined again, as in a notebook. Raises ConfigError if another class has the
+        name.
         """
         if name is not None and not isinstance(name, str):
             raise ConfigError(f"class {_place(cls)}: name={name!r} must be a text, such as 'mine'")
@@ -172,11 +173,11 @@ class Registry(Mapping[str, Any]):
         entry: Entry | None = None,
         name: None = None,
     ) -> Any:
-        """Mark a function of the user's code as one of this kind; a decorator.
+        """Mark a function of users' code as one of this kind; for use as a decorator.
 
-        `keys` is a fedmpi.Keys with the keys that it takes; without, the function gets all keys
-        that are given and checks them itself. An `entry` says more than that. Raises ConfigError
-        for other things in its brackets, such as a `name`.
+        `keys` is a fedmpi.Keys with the keys that the function takes. Without it, the function
+        receives all keys given, and checks them itself. An `entry` gives further details. Raises
+        ConfigError for other arguments, such as a `name`.
         """
         self._check_marked(function, keys, name)
         if function is None:
@@ -187,7 +188,7 @@ class Registry(Mapping[str, Any]):
         return function
 
     def _check_marked(self, function: Any, keys: Any, name: Any) -> None:
-        """Raise ConfigError, with what to write, for a decorator with other things in brackets."""
+        """Raise ConfigError, with the line to write, if a decorator has other arguments."""
         made, _, word = self._made.partition(" with the decorator ")
         if _are_keys(function):
             given = function.__qualname__
@@ -201,7 +202,7 @@ class Registry(Mapping[str, Any]):
                               "Keys(fedmpi.Keys), and keys=Keys here")
 
     def find(self, name: str, place: str = "configuration") -> Any:
-        """Return the thing that `name` stands for; the module of a user's object is imported.
+        """Return the thing that `name` refers to, and import the module of a user's object.
 
         `place` is the source of the name, for messages. Raises ConfigError.
         """
@@ -225,7 +226,7 @@ class Registry(Mapping[str, Any]):
         return thing
 
     def _own(self, found: Any, name: str, where: str) -> Any:
-        """Return what a user's object stands for, if it was made for fedmpi and in this place."""
+        """Return the class or Entry of a user's object, if made for fedmpi and in this module."""
         marks = getattr(found, "__dict__", {})
         if _MARK not in marks or marks[_MARK][0] != self.kind:
             raise ConfigError(f"{where}: must be {self._made}")
@@ -239,7 +240,7 @@ class Registry(Mapping[str, Any]):
 
 
 def _of_keys(cls: type) -> str:
-    """Return what is wrong with a class's Keys, or ""."""
+    """Return the fault in a class's Keys, or ""."""
     keys = getattr(cls, "Keys", Section)
     if _are_keys(keys):
         return ""
@@ -251,5 +252,5 @@ def _are_keys(value: object) -> bool:
 
 
 def _place(cls: type) -> str:
-    """Return where a class is defined: a class defined again has the same place."""
+    """Return the module and name of a class, which stay the same if it is defined again."""
     return f"{cls.__module__}.{cls.__qualname__}"

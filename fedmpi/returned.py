@@ -1,8 +1,9 @@
-"""What users' code returned, held against what it must return, with both shapes in the message.
+"""Check the values that users' code returns.
 
-Each function raises FedmpiError with the place (module, class and method), what was found and
-what is wanted. The checks look at types, shapes, single numbers and flags, so they cost nothing
-beside training. Whether the numbers of long vectors are finite shows in the client's loss.
+Each function raises FedmpiError with the place (module, class and method), the value found (for an
+array its shape) and the value required. The checks look at types, shapes, single numbers and flags
+only, so they take no time compared with training. Long vectors with infinite numbers or NaN show in
+the client's loss.
 """
 
 from collections.abc import Mapping
@@ -16,11 +17,11 @@ from fedmpi.errors import FedmpiError, either
 from fedmpi.layout import LEVELS, Layout, Support
 
 CODED = ("int8", "int4", "stream", "ones")
-"""How the values of a part may travel, where it is not the run's way; the first two have scales."""
+"""The encodings of a part's values other than that of the run; the first two have scales."""
 
 ANSWERS = ("remembers", "personal", "bits", "prunes", "scheduled", "torch_only",
            "static_norm")
-"""What the class of a method answers by yes or no."""
+"""The attributes of a method's class that are True or False."""
 
 
 def support(found: Any, layout: Layout, where: str) -> None:
@@ -34,8 +35,8 @@ def support(found: Any, layout: Layout, where: str) -> None:
 
 
 def flags(found: Any, size: int, where: str, wanted: str) -> None:
-    """Check uint8[size] or bool[size] of 0 and 1; `wanted` says so in words."""
-    # A byte for each flag, since kernels read the bytes of the array, whatever numbers they mean.
+    """Check that `found` is uint8[size] or bool[size] of 0 and 1; `wanted` says so in words."""
+    # Each flag must be one byte, since kernels read the bytes of the array, whatever its dtype.
     if np.shape(found) != (size,) or np.asarray(found).dtype not in (np.uint8, bool):
         raise wrong(where, found, wanted)
     if np.max(found, initial=0) > 1:
@@ -61,7 +62,7 @@ def parts(found: Any, layout: Layout, where: str) -> None:
 
 
 def _coding(found: Any, layout: Layout, where: str) -> None:
-    """Check a Coding, or None. Scales that are not finite show in the values."""
+    """Check a Coding or None. Scales that are not finite show in the values."""
     if found is None:
         return
     kind: Any = getattr(found, "value_type", None)
@@ -99,7 +100,7 @@ def state(found: Any, layout: Layout, owner: object, method: str) -> None:
 
 
 def begun(found: Any, layout: Layout, owner: Any) -> None:
-    """Check what `start` returned, and what the class of a method says of it by attributes."""
+    """Check the state that `start` returned, and the attributes of the method's class."""
     state(found, layout, owner, "start")
     told, base = owner.told, owner.base
     named = isinstance(told, tuple | list) and all(isinstance(name, str) for name in told)
@@ -119,7 +120,7 @@ def begun(found: Any, layout: Layout, owner: Any) -> None:
 
 
 def arrays(found: Any, where: str) -> None:
-    """Check a dict of numpy arrays by name, as a checkpoint can keep them."""
+    """Check a dict of numpy arrays by name, which a checkpoint must be able to store."""
     if not isinstance(found, Mapping):
         raise wrong(where, found, "a dict of numpy arrays")
     for name, array in found.items():
@@ -133,34 +134,34 @@ def arrays(found: Any, where: str) -> None:
 
 
 def kept_by(owner: Any) -> Mapping[str, AnyArray]:
-    """Return what the `arrays` of a rule of selection returns, for a checkpoint, checked."""
+    """Return the checked result of a selector's `arrays`, for a checkpoint."""
     found: Mapping[str, AnyArray] = owner.arrays()
     arrays(found, place(owner, "arrays"))
     return found
 
 
 def memory(found: Any, owner: object) -> None:
-    """Check what `remember` returned: a dict of arrays, or None."""
+    """Check the result of `remember`, a dict of arrays or None."""
     if found is not None:
         arrays(found, place(owner, "remember"))
 
 
 def sums(found: Any, owner: object) -> None:
-    """Check what `zero` returned: a dict of fedmpi.Total."""
+    """Check the result of `zero`, a dict of fedmpi.Total."""
     if not isinstance(found, Mapping):
         raise wrong(place(owner, "zero"), found, "a dict of fedmpi.Total")
 
 
 def kept(found: Any, layout: Layout, owner: object) -> None:
-    """Check what `kept` returned: a flag for each weight, or None."""
+    """Check the result of `kept`, a flag for each weight or None."""
     if found is not None:
         flags(found, layout.size, place(owner, "kept"), f"uint8[{layout.size}] or None")
 
 
 def number(found: Any, owner: object, name: str, wanted: str, most: float = float("inf")) -> None:
-    """Check a number that `owner` gives by the name of an attribute: from 0 to `most`.
+    """Check that the attribute or method `name` of `owner` gave a number from 0 to `most`.
 
-    `wanted` says so in words. NaN is in no range.
+    `wanted` says so in words. NaN is outside every range.
     """
     plain = isinstance(found, int | float | np.integer | np.floating)
     if not (plain and 0 <= found <= most):
@@ -168,15 +169,15 @@ def number(found: Any, owner: object, name: str, wanted: str, most: float = floa
 
 
 def whole(found: Any, owner: object, name: str) -> None:
-    """Check a number that `owner` gives by the name of an attribute: whole, and not negative."""
+    """Check that the attribute `name` of `owner` is a whole number that is not negative."""
     if not (isinstance(found, int | np.integer) and found >= 0):
         raise beyond(place(owner, name), found, "a whole number, not negative")
 
 
 def judged(found: Any, rows: int | None, owner: object) -> Reals:
-    """Return what `parts` of a Metric returned, as float64[m], or float64[rows, m].
+    """Return the checked result of a Metric's `parts` as float64[m], or float64[rows, m].
 
-    `rows` is None where the parts are of a block as a whole.
+    `rows` is None if the parts are those of a whole block.
     """
     array = np.array("")
     with suppress(ValueError):  # lists of different lengths are no array
@@ -189,16 +190,16 @@ def judged(found: Any, rows: int | None, owner: object) -> Reals:
 
 
 def judgement(found: Any, owner: object) -> float:
-    """Return what `value` of a Metric returned, as a float; NaN stands for no value."""
+    """Return the checked result of a Metric's `value` as a float; NaN stands for no value."""
     if np.ndim(found) or np.asarray(found).dtype.kind not in "biuf":
         raise wrong(place(owner, "value"), found, "a number")
     return float(found)
 
 
 def clients(found: Any, sizes: Integers, number: int, owner: object) -> Integers:
-    """Return the clients that `select` returned as int64[n], checked.
+    """Return the checked result of `select`, the ids of clients, as int64[n].
 
-    They must be at most `number` different ids of clients with samples in `sizes`, int64[K].
+    It must have at most `number` different ids, all of clients with samples in `sizes`, int64[K].
     """
     where, wanted = place(owner, "select"), f"at most {number} different ids, int64[n]"
     ids = np.asarray(found)
@@ -218,7 +219,7 @@ def clients(found: Any, sizes: Integers, number: int, owner: object) -> Integers
 
 
 def staged(found: Any, layout: Layout, owner: object) -> None:
-    """Check what a stage's `client` returned: the parts, and the arrays that it keeps."""
+    """Check the result of a stage's `client`, the parts and the arrays that the stage keeps."""
     where = place(owner, "client")
     if not isinstance(found, tuple) or len(found) != 2:
         raise wrong(where, found, "the pair (parts, memory)")
@@ -227,18 +228,18 @@ def staged(found: Any, layout: Layout, owner: object) -> None:
 
 
 def message(found: Any, layout: Layout, owner: Any) -> None:
-    """Check what `message` returned: parts, each of which is added up or may be remembered."""
+    """Check the result of `message`, parts that must all be added up or be of use to `remember`."""
     where = place(owner, "message")
     parts(found, layout, where)
     unread = [name for name in found if name not in ("weights", *owner.told)]
-    plain = type(owner).add.__module__ == "fedmpi.algorithm"  # which adds up what is told alone
+    plain = type(owner).add.__module__ == "fedmpi.algorithm"  # it adds "weights" and `told` only
     if unread and plain and not owner.remembers:
         raise FedmpiError(f"{where} returned the part {unread[0]!r}, which nobody adds up; let the "
                           f"class say `told = ({unread[0]!r},)`, or define add")
 
 
 def described(found: Any) -> str:
-    """Return a value in a few words: an array by dtype and shape, a dict by its names."""
+    """Return a short description of a value: dtype and shape of an array, names of a dict."""
     if isinstance(found, np.ndarray):
         return f"{found.dtype}[{', '.join(map(str, found.shape))}]"
     if isinstance(found, Mapping):
@@ -258,13 +259,13 @@ def place(owner: object, method: str) -> str:
 
 
 def wrong(where: str, found: Any, wanted: str) -> FedmpiError:
-    """Return the error that what a method returned, or a part of that, is not `wanted`."""
+    """Return the error for a result, or a part of it, whose type or shape is not `wanted`."""
     verb, must = ("is", "be") if ": " in where else ("returned", "return")
     return FedmpiError(f"{where} {verb} {described(found)}; it must {must} {wanted}")
 
 
 def beyond(where: str, found: Any, wanted: str) -> FedmpiError:
-    """Return the error that the value of something returned is not `wanted`."""
+    """Return the error for a result, or a part of it, whose value is not `wanted`."""
     shown = str(found) if isinstance(found, np.generic) else repr(found)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return FedmpiError(f"{where} is {shown}; it must be {wanted}")

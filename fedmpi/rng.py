@@ -16,34 +16,34 @@ _64_BITS = (1 << 64) - 1
 def rng_for(seed: int, purpose: str, round: int = 0, client: int = 0) -> np.random.Generator:
     """Return the random stream of one purpose in one round for one client.
 
-    The same four values give the same numbers on every rank, in every order of
-    asking and after every resume, because the stream is a counter-based
-    generator (Philox, Salmon et al., SC 2011) that is addressed, not advanced.
+    The same four values give the same numbers on every rank, in every order of calls and after
+    every resume. The reason is that the stream is a counter-based generator (Philox, Salmon et
+    al., SC 2011), which is addressed by these values and not advanced from call to call.
 
     Parameters
     ----------
     seed : int
         The run's seed, 0 to 2**64 - 1.
     purpose : str
-        What the numbers are for, for example "cohort" or "batches".
+        The use of the numbers, for example "cohort" or "batches".
     round, client : int
-        Round and client that the numbers belong to, from 0; 0 where there is none.
+        Round and client to which the numbers belong, from 0; 0 if there is none.
 
     Returns
     -------
     numpy.random.Generator
         A fresh generator. Streams are disjoint: each has 2**128 blocks of its own.
     """
-    # Philox counts up from the low words, so round and client take the high ones.
+    # Philox counts up in the low words, so round and client are in the high words.
     key = np.array(_key(seed, purpose), np.uint64)
     counter = np.array([0, 0, round, client], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def uniforms_for(seed: int, purpose: str, round: int, clients: Integers | int) -> Reals:
-    """Return float64[n, 4]: what `rng_for(seed, purpose, round, client).random(4)` is for each.
+    """Return `rng_for(seed, purpose, round, client).random(4)` for each client, float64[n, 4].
 
-    `clients` is int64[n], or a single client with the result float64[4].
+    `clients` is int64[n], or a single client, for which the result is float64[4].
     """
     each = np.atleast_1d(np.asarray(clients, np.int64))
     found = np.empty((len(each), 4))
@@ -52,7 +52,7 @@ def uniforms_for(seed: int, purpose: str, round: int, clients: Integers | int) -
 
 
 def round_keys(seed: int, purpose: str) -> AnyArray:
-    """Return uint64[10, 2]: what the kernels take for the streams of a purpose."""
+    """Return the round keys that kernels need for the streams of a purpose, uint64[10, 2]."""
     found: AnyArray = kernels.philox.round_keys(*_key(seed, purpose))
     return found
 
@@ -65,9 +65,9 @@ def _key(seed: int, purpose: str) -> tuple[int, int]:
 
 @contextmanager
 def seeded_generators(seed: int) -> Iterator[None]:
-    """Seed the global generators of numpy and Python while user's code runs in this block.
+    """Seed the global generators of numpy and Python while users' code runs in this block.
 
-    After it they are as before. `seed` is 0 to 2**32 - 1.
+    Their states are restored afterwards. `seed` is 0 to 2**32 - 1.
     """
     ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(seed)

@@ -1,4 +1,4 @@
-"""A section of a configuration: frozen, typed, and clear about what is wrong with it."""
+"""The base classes of configuration sections, which are frozen and typed, and their messages."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedmpi.errors import ConfigError, either, nearest, typed
 
-# Names are shown on terminals, so they hold nothing that would steer one.
+# Names are shown on terminals, so they must not contain control characters.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
@@ -16,10 +16,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Shares = Annotated[tuple[Share, ...], Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, lt=1)]
-# Of Erdos-Renyi-Kernel: the densities of layers underflow with much larger powers.
+# For Erdos-Renyi-Kernel: with much larger powers the densities of layers would underflow.
 ERKPower = Annotated[float, Field(ge=0, le=10)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-# Of simulated devices: virtual times, joules and grams stay finite within these limits.
+# For simulated devices: virtual times, joules and grams stay finite within these limits.
 Speed = Annotated[float, Field(ge=1e-6, le=1e15)]
 Amount = Annotated[float, Field(ge=0, le=1e9)]
 Second = Annotated[float, Field(ge=0, le=1e12)]
@@ -27,9 +27,9 @@ Second = Annotated[float, Field(ge=0, le=1e12)]
 
 Checked = TypeVar("Checked", bound=BaseModel)
 Path: TypeAlias = tuple[int | str, ...]
-"""Where a value is in a tree: keys, and numbers in arrays."""
+"""The place of a value in a tree: keys, and indices of arrays."""
 Fault: TypeAlias = Mapping[str, Any]
-"""What pydantic says of a value, as its ErrorDetails."""
+"""One error of pydantic about a value, its ErrorDetails."""
 
 _KINDS = {
     "int_type": "a whole number",
@@ -54,7 +54,7 @@ class Section(BaseModel):
 
 
 class OpenSection(BaseModel):
-    """A section that also holds the keys of something it names, which are checked later."""
+    """A section that also holds the keys of the thing that it names, which are checked later."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
@@ -64,7 +64,7 @@ class OpenSection(BaseModel):
 
 
 class NamedSection(OpenSection):
-    """A section with a name and the named thing's own keys."""
+    """A section with a name and the keys of the named thing."""
 
     name: Name
 
@@ -75,8 +75,8 @@ def check(
 ) -> Checked:
     """Return `section` built from the dict `tree`, or raise ConfigError that names each fault.
 
-    `place` and `prefix` come before the key in messages; `beside` are other keys of the same
-    table, which a misspelt key may have meant; `of` is the name that decides which keys there are.
+    `place` and `prefix` precede the key in messages. `beside` holds other keys of the same table,
+    for which a misspelt key may stand. `of` is the name that determines the known keys.
     """
     try:
         tree = _tuples(tree)
@@ -84,7 +84,7 @@ def check(
     except RecursionError:
         raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
     except ValidationError as error:
-        # A misspelt key comes first: the one found missing is often the same key.
+        # Report a misspelt key first, since a missing key is often the same key.
         found: dict[Path, list[Fault]] = {}
         for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
             found.setdefault(_path(fault, tree), []).append(fault)
@@ -94,17 +94,17 @@ def check(
 
 
 def _tuples(tree: Any) -> Any:
-    """TOML arrays as tuples, which frozen sections hold."""
+    """Return a tree with its TOML arrays as tuples, which frozen sections need."""
     if isinstance(tree, dict):
         return {key: _tuples(value) for key, value in tree.items()}
     return tuple(map(_tuples, tree)) if isinstance(tree, list) else tree
 
 
 def _path(fault: Fault, tree: Any) -> Path:
-    """Return where in `tree` a fault of pydantic's is.
+    """Return the path in `tree` of a fault reported by pydantic.
 
-    Where a value may be of several types, pydantic has a fault for each, and ends its place with
-    the name of the type.
+    If a value may have several types, pydantic reports a fault for each type, and appends the name
+    of the type to the path. Such names are removed.
     """
     where: Path = fault["loc"]
     if fault["type"] == "missing":
@@ -121,7 +121,7 @@ def _explain(
     section: type[BaseModel], path: Path, faults: Sequence[Fault], prefix: str,
     beside: Iterable[str], of: str,
 ) -> str:
-    """Faults of one value in one line: key, value, what is allowed, what to do."""
+    """Return the faults of one value in one line: key, value, allowed values, remedy."""
     where, fault = prefix + ".".join(map(str, path)), faults[0]
     if fault["type"] == "extra_forbidden":
         known = [*_fields(section, path[:-1]), *beside]
@@ -137,7 +137,7 @@ def _explain(
 
 
 def _hint(section: type[BaseModel], path: Path, known: Sequence[str], of: str) -> str:
-    """What may have been meant by the unknown key at `path`."""
+    """Return a hint at the key that was probably meant by the unknown key at `path`."""
     key = str(path[-1])
     homes = [name for name in known if len(path) == 1 and key in _fields(section, (name,))]
     if homes and homes != known:
@@ -146,7 +146,7 @@ def _hint(section: type[BaseModel], path: Path, known: Sequence[str], of: str) -
 
 
 def _wanted(fault: Fault) -> str:
-    """What a value must be, in the words of whoever writes TOML."""
+    """Return what a value must be, in the terms of TOML."""
     kind: str = fault["type"]
     about: Mapping[str, Any] = fault.get("ctx", {})
     if kind.endswith("_type") and kind in _KINDS:
@@ -169,7 +169,7 @@ def _wanted(fault: Fault) -> str:
 
 
 def limit(number: float) -> str:
-    """Return a limit as a reader knows it: 0.001, 1,024, 1e9, 2^63."""
+    """Return a limit in a readable form: 0.001, 1,024, 1e9, 2^63."""
     if number == 2**63:
         return "2^63"
     text = f"{number:,g}"
@@ -178,13 +178,13 @@ def limit(number: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Show a value as the user wrote it, cut to a line."""
+    """Return a value as the user wrote it, cut to 60 characters."""
     text = typed(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _fields(section: type[BaseModel], path: Path) -> Iterable[str]:
-    """Names of the keys allowed at `path` below `section`."""
+    """Return the names of the keys allowed at `path` below `section`."""
     for part in path:
         field = section.model_fields.get(part) if isinstance(part, str) else None
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []

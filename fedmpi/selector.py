@@ -1,4 +1,4 @@
-"""Who is asked to join a round: one class for each rule, the same for all schedules."""
+"""Selection of the clients that join a round: one class for each rule, for all schedules."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -18,18 +18,18 @@ SELECTORS = Registry("selection", "clients.selection", "a subclass of fedmpi.Sel
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What a selector may know when it selects.
+    """All that a selector may know when it selects.
 
     Attributes
     ----------
     sizes : int64[K]
-        Samples of each client; 0 for a client that cannot be asked now.
+        Number of samples of each client; 0 for a client that cannot be selected now.
     time : float
-        Virtual seconds.
+        Virtual time in seconds.
     times : callable
-        Returns `seconds`; not called if no selector asks for them.
+        Returns `seconds`; called only if a selector needs them.
     known : int64[n] or range, optional
-        Given if it is known: the clients that can be asked, ascending, a range if all can be.
+        The clients that can be selected, ascending, or a range if all can be; None if unknown.
     """
 
     sizes: Integers
@@ -39,27 +39,27 @@ class World:
 
     @cached_property
     def able(self) -> Integers | range:
-        """The clients that can be asked, ascending; looks at all of them if it is not known."""
+        """The clients that can be selected, ascending, found from `sizes` if not `known`."""
         return np.flatnonzero(self.sizes) if self.known is None else self.known
 
     @cached_property
     def seconds(self) -> Reals:
-        """float64[K]: what a round of the whole model takes each client, as its device says.
+        """float64[K]: seconds of a round of the whole model on each client's device.
 
-        The same in every round of a run.
+        They are the same in every round of a run.
         """
         return self.times()
 
     def ids(self, places: Integers) -> Integers:
-        """Return the clients int64[n] at some places int64[n] of `able`."""
+        """Return the clients int64[n] at the indices `places` int64[n] of `able`."""
         return places if isinstance(self.able, range) else self.able[places]
 
 
 class Selector(ABC):
-    """A rule of selection.
+    """A rule that selects the clients of a round.
 
-    It runs alike on every rank: it may use `rng_for`, what it is given, and what `learn` has
-    told it, and nothing else.
+    It must give the same result on every rank. It may therefore use only `rng_for`, its arguments,
+    and the rows passed to `learn` and `begun`.
     """
 
     Keys: ClassVar[type[Section]] = Section
@@ -73,38 +73,39 @@ class Selector(ABC):
         self.keys, self.seed, self.clients = keys, seed, clients
 
     def rng_for(self, round: int) -> np.random.Generator:
-        """Return the random stream of this run's selection in a round."""
+        """Return the random stream for this run's selection in a round."""
         return rng_for(self.seed, "cohort", round)
 
     @abstractmethod
     def select(self, round: int, world: World, number: int, in_turn: bool) -> Integers:
-        """Return the ids int64[n] of the clients to ask, in the order of their turns.
+        """Return the ids int64[n] of the selected clients, in the order of their turns.
 
-        Changes nothing that `arrays` returns: a round that is stopped is drawn again after a
-        resume. In an asynchronous round more clients may be drawn than begin.
+        This must not change anything that `arrays` returns, since a round that was stopped is
+        drawn again after a resume. In an asynchronous round, more clients may be selected than
+        begin.
 
         Parameters
         ----------
         round : int
         world : World
         number : int
-            How many; fewer are returned only if fewer can be asked.
+            Number of clients to select; fewer are returned only if fewer can be selected.
         in_turn : bool
             False if the order does not matter.
         """
 
     def begun(self, clients: Integers) -> None:
-        """Take the clients int64[n] that began in a finished round, in the order of their turns."""
+        """Note the clients int64[n] that began in a finished round, in the order of their turns."""
         return
 
     def learn(self, rows: AnyArray) -> None:
-        """Take the rows of a finished round's clients, the same on every rank (columns.py)."""
+        """Learn from the client rows of a finished round (columns.py), the same on every rank."""
         return
 
     def arrays(self) -> Mapping[str, AnyArray]:
-        """Return what a checkpoint must keep, arrays by name."""
+        """Return the arrays that a checkpoint must store, by name."""
         return {}
 
     def take(self, arrays: Mapping[str, AnyArray]) -> None:
-        """Go on from what `arrays` returned."""
+        """Restore the selector from the result of `arrays`."""
         return

@@ -1,4 +1,4 @@
-"""Sections of a configuration: the clients' simulated devices, and whom the server waits for."""
+"""Configuration sections of the clients' simulated devices and of the server's schedule."""
 
 import math
 from itertools import pairwise
@@ -23,7 +23,7 @@ from fedmpi.section import (
 class Tier(Section):
     """[[devices.tiers]]: one kind of device, and the share of clients that have it.
 
-    Other numbers than the four rates are those of [devices] where a tier has none of its own.
+    For any number except the four rates, a tier without its own value uses that of [devices].
     """
 
     name: Name

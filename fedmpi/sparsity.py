@@ -1,4 +1,4 @@
-"""Which weights a method may prune, how many, and which ones: maths that methods share."""
+"""Mathematics of pruning that methods share: prunable weights, their number, and their choice."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,10 +10,10 @@ from fedmpi.layout import Layout
 
 
 def prunable(layout: Layout) -> tuple[int, ...]:
-    """Return the tensors that pruning speaks of: weights of convolutions, linear layers, adapters.
+    """Return the tensors that may be pruned: weights of convolutions, linear layers and adapters.
 
-    Biases, normalisation and the 1x1 convolutions of shortcuts are never pruned, as in the
-    code of FedDIP.
+    Biases, normalisation and the 1x1 convolutions of shortcuts are never pruned, as in the code of
+    FedDIP.
     """
     return tuple(
         number
@@ -31,7 +31,7 @@ def convolutions(layout: Layout) -> tuple[int, ...]:
 
 
 def coordinates(layout: Layout, tensors: Iterable[int]) -> Bools:
-    """Return bool[P]: True inside the given tensors."""
+    """Return bool[P], True inside the given tensors."""
     found = np.zeros(layout.size, bool)
     for t in tensors:
         tensor = layout.tensors[t]
@@ -40,10 +40,10 @@ def coordinates(layout: Layout, tensors: Iterable[int]) -> Bools:
 
 
 def largest(values: AnyArray, count: int) -> Flags:
-    """Return uint8[n] that is 1 for exactly `count` of `values` (float[n]): largest magnitudes.
+    """Return uint8[n], 1 for exactly `count` of `values` (float[n]), those of largest magnitude.
 
-    Compared as float32. Among equal ones those that come first are taken, so the answer is
-    the same everywhere.
+    Values are compared as float32. Of equal magnitudes, those that come first are taken, so the
+    result is the same everywhere.
     """
     flags = np.zeros(len(values), np.uint8)
     kernels.select.top_flags(np.ascontiguousarray(values, np.float32), int(count), flags)
@@ -51,10 +51,10 @@ def largest(values: AnyArray, count: int) -> Flags:
 
 
 def cosine(alpha: float, round: int, last: float) -> float:
-    """Return alpha / 2 (1 + cos(pi t / T)), t the round, and 0 after T = `last`.
+    """Return alpha / 2 (1 + cos(pi t / T)), where t is the round and T is `last`; 0 after T.
 
-    It is the share of a mask that moves (Dettmers and Zettlemoyer, arXiv:1907.04840; Evci et al.,
-    "Rigging the Lottery", ICML 2020, arXiv:1911.11134, section 3).
+    This is the share of a mask that is replaced (Dettmers and Zettlemoyer, arXiv:1907.04840; Evci
+    et al., "Rigging the Lottery", ICML 2020, arXiv:1911.11134, section 3).
     """
     return float(alpha / 2 * (1 + np.cos(np.pi * min(round, last) / last)))
 
@@ -62,10 +62,11 @@ def cosine(alpha: float, round: int, last: float) -> float:
 def largest_of_each(
     layout: Layout, values: AnyArray, counts: Mapping[int, int], held: Flags | None = None
 ) -> Flags:
-    """Return uint8[P]: in each tensor named in `counts` so many entries, of the largest |values|.
+    """Return uint8[P], 1 for the counts[t] entries with the largest |values| in each tensor t.
 
-    `counts` is a dict of tensor numbers; all other tensors are 1. Of float32[P] `values` those
-    count that are in uint8[P] `held`, or all; no tensor may want more than it holds.
+    `counts` is {tensor: number of entries}; all other tensors are 1. Only float32[P] `values` at
+    the entries in uint8[P] `held` are ranked, by default all entries. No number may exceed that of
+    the ranked entries in its tensor.
     """
     mask = np.ones(layout.size, np.uint8)
     for t, count in counts.items():
@@ -77,22 +78,22 @@ def largest_of_each(
 
 
 def masked(values: Vector, mask: Flags) -> Vector:
-    """Return float32[P]: `values` where the mask is 1, and zeros with their signs elsewhere."""
+    """Return float32[P] with `values` where the mask is 1, and zeros of the same sign elsewhere."""
     found: Vector = np.multiply(values, mask)
     return found
 
 
 def counts_of(layout: Layout, tensors: Iterable[int], mask: Flags) -> dict[int, int]:
-    """Return how many entries of each of `tensors` a mask uint8[P] keeps: a dict of numbers."""
+    """Return {tensor: number of entries that a mask uint8[P] keeps} for `tensors`."""
     return {t: int(mask[layout.tensors[t].block].sum()) for t in tensors}
 
 
 def smaller(
     layout: Layout, tensors: Iterable[int], mask: Flags, weights: Vector, rate: float
 ) -> Flags:
-    """Return uint8[P]: `mask` without the share `rate` of each tensor's entries left.
+    """Return uint8[P], `mask` without a share `rate` of the kept entries of each tensor.
 
-    Those of the least |weights| float32[P] go.
+    The entries with the smallest |weights| float32[P] are removed. Tensors not in `tensors` are 1.
     """
     counts = counts_of(layout, tensors, mask)
     left = {t: count - round(rate * count) for t, count in counts.items()}
@@ -102,10 +103,10 @@ def smaller(
 def mask_of_largest(
     layout: Layout, values: AnyArray, tensors: Iterable[int], sparsity: float
 ) -> Flags:
-    """Return uint8[P]: 0 for the share `sparsity` of the entries of `tensors`, smallest |values|.
+    """Return uint8[P], 0 for a share `sparsity` of the entries of `tensors`, the smallest |values|.
 
-    The entries are ranked together, over all the tensors; the number of zeros is
-    round(sparsity * entries), exactly. Everything outside the tensors is 1.
+    The entries of all the tensors are ranked together. The number of zeros is exactly
+    round(sparsity * entries). Everything outside the tensors is 1.
     """
     inside = coordinates(layout, tensors)
     total = int(inside.sum())
@@ -115,7 +116,7 @@ def mask_of_largest(
 
 
 def power(values: Vector, exponent: float) -> Vector:
-    """Return float32[n]: sign(v) |v|^exponent of float32[n] `values`."""
+    """Return sign(v) |v|^exponent for v in float32[n] `values`, float32[n]."""
     raised: Vector = np.abs(values) ** np.float32(exponent)
     return (np.sign(values) * raised).astype(np.float32)
 
@@ -123,7 +124,7 @@ def power(values: Vector, exponent: float) -> Vector:
 def random_mask(
     layout: Layout, tensors: Iterable[int], densities: Iterable[float], rng: np.random.Generator
 ) -> Flags:
-    """Return uint8[P]: each tensor keeps round(density * size) entries, drawn at random."""
+    """Return uint8[P] in which each tensor keeps round(density * size) entries, drawn at random."""
     mask = np.ones(layout.size, np.uint8)
     for t, density in zip(tensors, densities, strict=True):
         tensor = layout.tensors[t]
@@ -143,14 +144,16 @@ def readjusted(
     agrees: AnyArray | None = None,
     portions: tuple[float, float] = (0, 0),
 ) -> Flags:
-    """Return uint8[P]: `mask` with a share of the kept entries of each tensor replaced.
+    """Return uint8[P], `mask` with a `share` of the kept entries of each tensor replaced.
 
-    The kept weights of least magnitude go, and as many of the pruned ones come whose
-    gradient is largest (Evci et al., 2020); never more than are pruned. With `reallocate` the
-    number that comes is shared out over the tensors by the mean magnitude of the kept weights
-    (Dettmers and Zettlemoyer, arXiv:1907.04840, with magnitudes for momentum). With `agrees`
-    float32[P], of what goes the share `portions[0]` is negative there, and of what comes the share
-    `portions[1]` positive; if there are too few of these, others make up the number.
+    The kept weights of least magnitude are pruned, and the same number of pruned weights with the
+    largest gradients are grown (Evci et al., 2020), at most as many as the mask has zeros. With
+    `reallocate`, the number to grow is shared out over the tensors by the mean magnitude of the
+    kept weights (Dettmers and Zettlemoyer, arXiv:1907.04840, with magnitudes instead of momentum).
+
+    With `agrees` float32[P], a share `portions[0]` of the pruned entries are ones where it is
+    negative, and a share `portions[1]` of the grown entries ones where it is positive. If there are
+    too few such entries, other entries fill the number.
     """
     new, blocks = mask.copy(), [layout.tensors[t].block for t in tensors]
     kept = [block.start + np.flatnonzero(mask[block]) for block in blocks]
@@ -176,9 +179,10 @@ def readjusted(
 def _portioned(
     places: Integers, count: int, first: Bools | None, portion: float
 ) -> list[tuple[Integers, int]]:
-    """Return [(int64[.], how many of `count`), ...]: the places in bool[P] `first`, and the others.
+    """Split `places` into those in bool[P] `first` and the others; return [(group, number), ...].
 
-    The first give the share `portion`, and whatever the others have too little of.
+    The groups are int64[.], and the numbers add up to `count`. The first group gets the share
+    `portion`, and more if the other group is too small.
     """
     if first is None:
         return [(places, count)]
@@ -188,10 +192,11 @@ def _portioned(
 
 
 def shared_out(total: int, portions: Reals, room: Integers) -> Integers:
-    """Return int64[n]: `total` in proportion to float64[n] `portions`, at most int64[n] `room`.
+    """Return int64[n], `total` divided in proportion to float64[n] `portions`.
 
-    What does not fit goes to the others in the same way; the last ones go to the largest
-    fractions, of equal ones to the first. All of it is shared out if there is room.
+    No number exceeds int64[n] `room`. An amount that does not fit is divided over the other places
+    in the same way. After rounding down, the rest goes to the largest fractions, and of equal
+    fractions to the first. All of `total` is divided if there is room for it.
     """
     exact, full = np.zeros(len(room)), np.zeros(len(room), bool)
     while not full.all():
@@ -210,7 +215,7 @@ def shared_out(total: int, portions: Reals, room: Integers) -> Integers:
 
 
 def erk(shapes: Sequence[tuple[int, ...]], density: float, power: float = 1.0) -> Reals:
-    """Return float64[n]: the density of each weight array under Erdos-Renyi-Kernel.
+    """Return the density of each weight array under Erdos-Renyi-Kernel, float64[n].
 
     An array of shape (n_1, n_2, ...) gets a density in proportion to
     (sum of n_i / product of n_i) ** power (Evci et al., "Rigging the Lottery", ICML 2020,
@@ -222,10 +227,10 @@ def erk(shapes: Sequence[tuple[int, ...]], density: float, power: float = 1.0) -
 
 
 def in_proportion(portions: Reals, sizes: AnyArray, density: float) -> Reals:
-    """Return float64[n]: densities of arrays of float64[n] `sizes`, in proportion to `portions`.
+    """Return densities in proportion to `portions` for arrays of `sizes`, float64[n] each.
 
-    Those that would pass 1 are made dense and the rest is scaled again, so that the whole has
-    the wanted density.
+    Arrays whose density would exceed 1 are made dense, and the other densities are scaled again, so
+    that all arrays together have the given `density`.
     """
     dense = np.zeros(len(sizes), bool)
     while not dense.all():
@@ -240,16 +245,16 @@ def in_proportion(portions: Reals, sizes: AnyArray, density: float) -> Reals:
 def erk_counts(
     layout: Layout, tensors: Sequence[int], density: float, power: float = 1.0
 ) -> dict[int, int]:
-    """Return how many entries each of `tensors` keeps at ERK's densities: a dict of numbers."""
+    """Return {tensor: number of entries kept at ERK's density} for `tensors`."""
     densities = erk([layout.tensors[t].shape for t in tensors], density, power)
     sizes = [layout.tensors[t].size for t in tensors]
     return {t: round(d * n) for t, d, n in zip(tensors, densities, sizes, strict=True)}
 
 
 def cubic(round: int, rounds: int, start: float, end: float) -> float:
-    """Return the sparsity of a round: from `start` to `end`, fast at first.
+    """Return the sparsity of a round, which goes from `start` to `end`, quickly at first.
 
-    end + (start - end) (1 - round / rounds)^3 (Zhu and Gupta, arXiv:1710.01878).
+    It is end + (start - end) (1 - round / rounds)^3 (Zhu and Gupta, arXiv:1710.01878).
     """
     return end + (start - end) * (1.0 - round / rounds) ** 3
 

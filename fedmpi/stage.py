@@ -1,7 +1,7 @@
-"""What a stage is: a change to every client's message, or to the sums, that any method can have.
+"""The base class of stages, which change every client's message or the sums, for any method.
 
-Stages see changes, never weights: the values of "weights" less what the client's training
-started from at the server, whatever the method sends. They run in the order of [[stage]].
+Stages see changes, never weights. Whatever the method sends, they see the values of "weights" minus
+the server's values from which the client's training started. They run in the order of [[stage]].
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ STAGES = Registry("stage", "stage.name", "a subclass of fedmpi.Stage")
 
 @dataclass(frozen=True)
 class StageSetting:
-    """What a stage may know of the run: the model, the seed, and its place among the stages."""
+    """The facts about a run that a stage may use: layout, seed, and its number among the stages."""
 
     layout: Layout
     seed: int
@@ -38,15 +38,15 @@ class Stage:
     Attributes
     ----------
     sparse : bool
-        Whether it leaves out coordinates of a message; these then count as unchanged.
+        True if the stage leaves out coordinates of a message, which then count as unchanged.
     scales : bool
-        Whether it scales values or adds noise to them, so that bits would not stay bits.
+        True if the stage scales values or adds noise to them, so that bits would not stay bits.
     resizes : bool
-        Whether the bytes of a message depend on it.
+        True if the stage may change the number of bytes of a message.
     last : bool
-        Whether no stage may come after it.
+        True if no other stage may follow.
     together : bool
-        Whether the clients of a round must be at work at the same time.
+        True if the clients of a round must be at work at the same time.
     """
 
     Keys: ClassVar[type[Section]] = Section
@@ -66,49 +66,56 @@ class Stage:
 
     @property
     def noise(self) -> Noise | None:
-        """The noise that hides a client, None if it adds none."""
+        """The noise that the stage adds to protect clients, or None."""
         return None
 
     @property
     def more_down(self) -> int:
-        """Bytes that every client receives on top of what its plan says."""
+        """Bytes that every client receives in addition to those of its plan."""
         return 0
 
     def norm_after(self, before: float) -> float:
-        """Return the largest L2 norm of a change after this stage, if it was `before`.
+        """Return the largest L2 norm of a change after this stage, given the largest one `before`.
 
-        Infinite if not known: what a stage kept from earlier rounds may come on top.
+        It is infinite if unknown, for example if the stage adds values kept from earlier rounds.
         """
         return float("inf")
 
     def rng_for(self, round: int, client: int = 0) -> np.random.Generator:
-        """Return this stage's random stream of a round and a client."""
+        """Return this stage's random stream for a round and a client."""
         return rng_for(self.setting.seed, f"stage-{self.setting.number}", round, client)
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Return a client's parts as they go on, and what the stage keeps with the client.
+        """Return (the client's parts after this stage, the stage's next memory for the client).
 
-        Runs on the client. `memory` is what it kept last, {} before the client's first round.
+        This runs on the client. `memory` is the stage's last memory for the client, {} before the
+        client's first round.
         """
         return parts, memory
 
     def check(self, sums: Sums) -> None:
-        """Raise ConfigError, with the reason, if a method's empty `sums` do not allow the stage."""
+        """Raise ConfigError, with the reason, if the stage cannot work with a method's `sums`.
+
+        The `sums` are empty.
+        """
         return
 
     def seal(self, sums: Sums, round: int, client: int, cohort: Integers) -> None:
-        """Change the sums of a rank, to which a client of the `cohort` int64[n] was just added."""
+        """Change a rank's sums in place, just after a `client` of `cohort` int64[n] was added."""
         return
 
     def unseal(self, sums: Sums, round: int, cohort: Integers, completed: Integers) -> None:
-        """Undo what `seal` did, in the sums over all clients; alike on every rank.
+        """Undo the changes of `seal`, in place, in the sums over all clients; alike on every rank.
 
         `completed` int64[.] are the ids of the clients that are in the sums.
         """
         return
 
     def server(self, sums: Sums, round: int, shares: Reals) -> None:
-        """Change the sums over all clients, whose shares are float64[n]; alike on every rank."""
+        """Change the sums over all clients in place; alike on every rank.
+
+        `shares` are the clients' shares, float64[n].
+        """
         return
 
 
@@ -119,10 +126,10 @@ def applied(
     parts: Parts,
     memory: Memory,
 ) -> tuple[Parts, dict[str, Any]]:
-    """Return a message after all stages, as changes, and what they keep with the client.
+    """Return (a message after all stages, as changes; the stages' next memory for the client).
 
-    `base` is what "weights" are changes of, None if they are changes already. `memory` and
-    the result hold the arrays of stage n as "stage/n/...".
+    `base` holds the values from which "weights" started, or is None if "weights" are changes
+    already. In `memory` and in the result, arrays of stage n are named "stage/n/...".
     """
     if base is not None and "weights" in parts:
         values, support, *_ = parts["weights"]
@@ -139,12 +146,12 @@ def applied(
 
 
 def without_stages(memory: Memory) -> Memory:
-    """Return what the method itself keeps with a client, of all that is kept there."""
+    """Return the method's own part of a client's memory, without the arrays of stages."""
     return {name: array for name, array in memory.items() if not name.startswith("stage/")}
 
 
 def restored(parts: Parts, base: Vector | None) -> Parts:
-    """Return decoded parts with "weights" as weights again, where stages made changes of them."""
+    """Return decoded parts with "weights" as weights again, if the stages had them as changes."""
     if base is None or "weights" not in parts:
         return parts
     part = parts["weights"]
@@ -152,5 +159,5 @@ def restored(parts: Parts, base: Vector | None) -> Parts:
 
 
 def within(values: Vector, support: Any) -> Vector:
-    """Return float32[P]: `values` on a Support and 0 elsewhere."""
+    """Return float32[P] with `values` on a Support and 0 elsewhere."""
     return values if support.whole else np.where(support.mask(), values, np.float32(0))

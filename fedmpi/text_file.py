@@ -1,14 +1,14 @@
-"""Text that a user wrote: a configuration, a sweep, a site's file or a table."""
+"""Read text files that users write: a configuration, a sweep, a site's file or a table."""
 
 from os import PathLike
 
 from fedmpi.errors import ConfigError
 
-LONGEST = 1_000_000  # characters of a configuration
+LONGEST = 1_000_000  # most characters of a configuration
 
 
 def text_of(path: str | PathLike[str], kind: str = "TOML", longest: int = LONGEST) -> str:
-    """Return the text of the file at `path`, which holds `kind`, or raise ConfigError."""
+    """Return the text of the file at `path`, which should hold `kind`. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(longest + 1)

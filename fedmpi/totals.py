@@ -1,14 +1,14 @@
-"""Weighted sums over clients, and the mean that they give.
+"""Weighted sums over clients, and the means computed from them.
 
-With shares a, supports m and client values x, a method's mean is one of three, by what it
-makes of coordinates that a client did not send (`fill`):
+With shares a, supports m and client values x, a method's mean is one of three. They differ in
+the treatment of coordinates that a client did not send (`fill`):
 
     mean    sum(a m x) / sum(a m), the old value where sum(a m) = 0
-    zero    sum(a m x) / sum(a): what was not sent counts as 0
-    old     sum(a m x + a (1 - m) old) / sum(a): what was not sent counts as the old value
+    zero    sum(a m x) / sum(a): coordinates not sent count as 0
+    old     sum(a m x + a (1 - m) old) / sum(a): coordinates not sent count as the old value
 
-Units that somebody touched are marked at a level (layout.py) as coarse as the method's
-supports allow, so that the ranks exchange only what some client sent.
+The units that any client sent are marked, at a level (layout.py) as coarse as the method's
+supports allow, so that the ranks exchange only these units.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,11 +23,11 @@ from fedmpi.errors import ClientError, FedmpiError, either
 from fedmpi.layout import LEVELS, Layout, Support
 
 Fill: TypeAlias = Literal["mean", "zero", "old"]
-SLACK = 1e-6  # by which rounded shares may add up to more than one
+SLACK = 1e-6  # most by which the sum of rounded shares may exceed one
 
 
 class Total:
-    """The sum of one flat quantity over clients, and the weight behind it.
+    """The weighted sum of one flat quantity over clients, and its weights.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class Total:
     ----------
     sum : int64[P], or float32[P] if not exact
     cover : int64[U] or float32[U], empty if fill is "zero"
-        Weight behind each unit of `level`, in the same scale as `sum`.
+        Total weight of the clients that sent each unit of `level`, in the same scale as `sum`.
     all : int or float
-        Weight of all who added, in the same scale.
+        Total weight of all clients added, in the same scale.
     touched : uint8[U]
-        1 where anything was added to a unit, even zeros.
+        1 for each unit to which anything was added, even zeros.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class Total:
     def add(self, values: Vector, share: float, support: Support | None = None) -> None:
         """Add float32[P] `values` of one client with weight `share` on `support` (default: all).
 
-        Values outside the support are not read. The support may be of this total's level or
-        a coarser one. Raises ClientError if a value does not fit an exact sum, and FedmpiError
-        if the support is finer or the shares add up to more than one; then nothing was added.
+        Values outside the support are not read. The support may have this total's level or a
+        coarser one. Raises ClientError if a value does not fit an exact sum, and FedmpiError if the
+        support is finer or the shares add up to more than one. In these cases nothing is added.
         """
         support = Support.all(self.layout) if support is None else support
         self.check(values, share, support)
         self.put(values, share, support)
 
     def put(self, values: Vector, share: float, support: Support) -> None:
-        """Add what `check` has let pass."""
+        """Add values that have passed `check`."""
         add = kernels.sums.add_exact if self.exact else kernels.sums.add_fast
         add(self.sum, support.starts, support.keep, values, share)
         keep = support.at(self.level).keep != 0
@@ -90,7 +90,7 @@ class Total:
     def check(
         self, values: Vector, share: float, support: Support, waiting: float = 0.0
     ) -> None:
-        """Raise what `add` would raise if shares of `waiting` had been added; add nothing."""
+        """Raise the errors of `add`, with shares of `waiting` counted as added; add nothing."""
         if LEVELS.index(support.level) > LEVELS.index(self.level):
             raise FedmpiError(
                 f"a sum over clients by {self.level} got a support by {support.level}; let the "
@@ -108,20 +108,20 @@ class Total:
             raise ClientError(f"{largest:g} does not fit a sum over clients, only below {limit:,}")
 
     def mean(self, old: Vector) -> Vector:
-        """Return float32[P]: the mean by `fill`, and `old` where nobody added anything."""
+        """Return the mean by `fill`, float32[P], with `old` where no client added anything."""
         out = self._mean(old)
         noise = self.noise
         return out if noise is None else out + noise
 
     @property
     def noise(self) -> Vector | None:
-        """float32[P]: what `shift` adds to the mean; None if it adds nothing."""
+        """float32[P]: noise that `shift` adds to the mean, or None."""
         if self._shift is None or not self.all > 0:
             return None
         return (self._shift / self.weight).astype(np.float32)
 
     def _mean(self, old: Vector) -> Vector:
-        """Return the mean without what `shift` added."""
+        """Return the mean without the noise of `shift`."""
         out = np.empty_like(old)
         if self.fill == "old":
             every = float(self.all)
@@ -134,29 +134,29 @@ class Total:
         return out
 
     def shift(self, noise: Reals) -> None:
-        """Let float64[P] count as if it were part of the sum, in every coordinate."""
+        """Count `noise` float64[P] as a part of the sum, in every coordinate."""
         self._shift = noise
 
     def unshift(self, where: Bools) -> None:
-        """Take back what `shift` let count, in the coordinates bool[P] `where`."""
+        """Remove the noise of `shift` in the coordinates bool[P] `where`."""
         if self._shift is not None:
             self._shift = np.where(where, 0.0, self._shift)
 
     @property
     def weight(self) -> float:
-        """The sum of the shares of all who added."""
+        """The sum of the shares of all clients added."""
         return float(self.all) / self._unit
 
     @property
     def covered(self) -> float:
-        """Share of the coordinates that at least one client added to."""
+        """The share of the coordinates to which at least one client added."""
         held = np.diff(self.starts)[self.touched != 0].sum()
         return float(held / max(self.layout.size, 1))
 
     def take(self, total: AnyArray, cover: AnyArray, touched: Flags, every: Any) -> None:
-        """Take the sums over all ranks in the place of this rank's; arrays are only read.
+        """Replace this rank's sums by the sums over all ranks; the arrays are only read.
 
-        `every` is the weight of all who added. Raises FedmpiError if it is more than one.
+        `every` is the total weight of all clients. Raises FedmpiError if it is more than one.
         """
         self.sum, self.cover, self.touched, self.all = total, cover, touched, every
         self._check_weight()
@@ -168,7 +168,7 @@ class Total:
         self._check_weight()
 
     def _check_weight(self) -> None:
-        """Raise FedmpiError if the shares on all ranks are more than one, so that sums may wrap."""
+        """Raise FedmpiError if the shares of all ranks exceed one, so that sums may overflow."""
         if self.weight > 1 + SLACK:
             raise FedmpiError(
                 f"a sum over clients got shares of {self.weight:g} on all ranks; shares are not "
@@ -177,7 +177,7 @@ class Total:
 
     @property
     def _unit(self) -> float:
-        """What a share of one is in the scale of the sums."""
+        """A share of one, in the scale of the sums."""
         return kernels.sums.SCALE if self.exact else 1.0
 
     def _scaled(self, share: float) -> Any:
@@ -192,7 +192,7 @@ Sums: TypeAlias = Mapping[str, Total]
 
 
 class Pending:
-    """One client's additions to a Total, which count only when they are committed."""
+    """One client's additions to a Total, which take effect only with `commit`."""
 
     def __init__(self, name: str, total: Total) -> None:
         self._name, self._total = name, total
@@ -209,16 +209,16 @@ class Pending:
         self._waiting.append((values, share, support))
 
     def commit(self) -> None:
-        """Add what was kept."""
+        """Add the pending additions to the Total."""
         for addition in self._waiting:
             self._total.put(*addition)
 
 
 @contextmanager
 def one_client(sums: Sums) -> Iterator[dict[str, Pending]]:
-    """Give the sums to one client: all that the block adds to them counts, or nothing does.
+    """Yield the sums for the additions of one client, either all of which are made or none.
 
-    Nothing counts if the block raises.
+    None are made if the block raises.
     """
     pending = {name: Pending(name, total) for name, total in sums.items()}
     yield pending
@@ -227,7 +227,7 @@ def one_client(sums: Sums) -> Iterator[dict[str, Pending]]:
 
 
 def detached(state: State, sums: Sums) -> State:
-    """Return a state with copies of the arrays that lie in sums, where the next sums will lie."""
+    """Return a state with copies of its arrays that share memory with sums, which are reused."""
     lent = [of for total in sums.values() for of in (total.sum, total.cover, total.touched)]
     return {
         name: array.copy() if any(np.may_share_memory(array, of) for of in lent) else array

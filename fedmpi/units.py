@@ -1,4 +1,4 @@
-"""Networks without some of their units: what a chain of layers keeps in the global vector."""
+"""Networks without some of their units, as coordinates of the global vector."""
 
 from collections.abc import Sequence
 
@@ -16,18 +16,19 @@ def inputs_of(layout: Layout) -> list[int]:
 
 
 def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
-    """Return uint8[P]: the coordinates that are left of a chain of layers without some rows.
+    """Return uint8[P], 1 at the coordinates that remain in a chain of layers without some rows.
 
-    `rows` is bool[rows] for each layer. A dropped row takes the weights that read it in the
-    next layer with it, so a layer shrinks in both directions. Adapters lose components alone, and
-    no layer reads these.
+    `rows` is bool[rows] for each layer, True for rows that are kept. With a dropped row, the
+    weights that read it in the next layer are dropped too, so layers shrink in both directions.
+    Adapters only lose components, which no layer reads.
 
-    Raises ConfigError if the layers are no chain, each reading the one before with its own weight.
+    Raises ConfigError unless the layers form a chain in which each layer reads the layer before it
+    by a weight of its own.
     """
     mask = np.zeros(layout.size, np.uint8)
-    before: Bools | None = None  # the rows that are left of the layer before
+    before: Bools | None = None  # kept rows of the previous layer
     for layer, tensors, keep in zip(layout.layers, layout.layer_tensors, rows, strict=True):
-        if layer.kind == "norm":  # of the rows before it, and of the samples all
+        if layer.kind == "norm":  # it keeps the rows of the previous layer, or all inputs
             keep = np.ones(layer.rows, bool) if before is None else before
         weighs = any(len(layout.tensors[t].shape) > 1 for t in tensors)
         if layer.kind in ("conv", "linear") and not weighs:
@@ -57,9 +58,9 @@ def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
 
 
 def weighted(layout: Layout) -> Layout:
-    """Return the layout, if each layer reads units by its weight and gives units; else raise.
+    """Return the layout if every layer is a convolution or linear, so that it reads and has units.
 
-    The ConfigError names the layer, such as a normalisation that is a layer of its own.
+    Otherwise raises ConfigError that names the layer, such as a separate normalisation.
     """
     for layer in layout.layers:
         if layer.kind not in ("conv", "linear"):
@@ -72,12 +73,12 @@ def weighted(layout: Layout) -> Layout:
 
 
 class Units:
-    """The units of a chain of layers: its inputs, then the rows of each layer but the last.
+    """The units of a chain of layers: its inputs, then the rows of all layers except the last.
 
     Attributes
     ----------
     inputs : int
-        How many of the units are inputs.
+        The number of units that are inputs.
     layer : int64[U]
         The layer that reads each unit.
     place : int64[U]
@@ -95,7 +96,10 @@ class Units:
         ])  # fmt: skip
 
     def network(self, kept: AnyArray) -> tuple[tuple[Bools, ...], Flags]:
-        """Return (bool[rows] for each layer, uint8[P]): what is left with the units `kept`."""
+        """Return (rows, mask) of the network with the units `kept` [U].
+
+        `rows` is bool[rows] for each layer, and `mask` is uint8[P], 1 at kept coordinates.
+        """
         inputs, *hidden = np.split(kept.astype(bool), self._ends)
         rows = (*hidden, np.ones(self.layout.layers[-1].rows, bool))
         mask, first = narrowed(self.layout, rows), self.layout.tensors[0]
@@ -104,5 +108,5 @@ class Units:
         return rows, mask
 
     def of_rows(self, rows: Sequence[Bools]) -> Bools:
-        """Return bool[U]: the units that bool[rows] of each layer keep, and all inputs."""
+        """Return bool[U], True for all inputs and for the rows kept in bool[rows] of each layer."""
         return np.concatenate([np.ones(self.inputs, bool), *rows[:-1]])

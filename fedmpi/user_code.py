@@ -1,4 +1,4 @@
-"""Code of the user's own, which a configuration names as package.module:object."""
+"""Users' code, which a configuration names as package.module:object."""
 
 import sys
 import traceback
@@ -15,7 +15,7 @@ _NAME = pattern(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def is_own(value: object) -> TypeGuard[str]:
-    """Return whether a value has the form of a name of the user's code."""
+    """Return whether a value has the form package.module:object of a name in users' code."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
@@ -31,10 +31,10 @@ def names_in(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def name_of(thing: Any) -> str:
-    """Return the name by which a configuration names a class or a function of the user's code.
+    """Return the name by which a configuration refers to a class or function of users' code.
 
-    It is "module:object" for an object at the top of a module, else the name that its class
-    was given. Raises ConfigError for an object that has neither.
+    It is "module:object" for an object at the top of a module, and otherwise the name with which
+    the class was defined. Raises ConfigError for an object that has neither.
     """
     module, path = thing.__module__, thing.__qualname__
     given: str | None = vars(thing).get("name")
@@ -51,16 +51,16 @@ def name_of(thing: Any) -> str:
 
 
 def attribute(name: str) -> Any:
-    """Return the object of fedmpi that `name`, "package.module:object", stands for."""
+    """Return the object of fedmpi that `name`, "package.module:object", refers to."""
     module, _, found = name.partition(":")
     return getattr(import_module(module), found)
 
 
 def find(name: str, place: str) -> Any:
-    """Return the object that `name`, "package.module:object", stands for.
+    """Return the object that `name`, "package.module:object", refers to.
 
-    `place` is the key it was given for, for messages. Raises ConfigError: a name of another
-    form, a module that is not there or fails while it is imported, no such object in it.
+    `place` is the key with this value, for messages. Raises ConfigError if the name has another
+    form, if the module does not exist or fails on import, or if it has no such object.
     """
     module, _, attribute = name.partition(":")
     if not is_own(name):
@@ -73,7 +73,7 @@ def find(name: str, place: str) -> Any:
                 plain = f"{module.removesuffix('.py')}:{attribute}"
                 raise ConfigError(f"{place} = {name!r}: write {plain}, without .py") from None
             if not f"{module}.".startswith(f"{error.name}."):
-                raise  # it is there, and imports something that is not
+                raise  # the module exists, and imports a module that does not
             raise ConfigError(
                 f"{place} = {name!r}: {error}; start in its folder, or add it to PYTHONPATH"
             ) from None
@@ -86,22 +86,22 @@ def find(name: str, place: str) -> Any:
 
 @contextmanager
 def config_error_at(place: str) -> Iterator[None]:
-    """Turn what own code raises in this block into a ConfigError that says what and where.
+    """Turn an error of users' code in this block into a ConfigError with its text and place.
 
-    The errors of fedmpi and Ctrl-C pass as they are. The line that is named is the last one
-    outside of fedmpi and the installed libraries.
+    Errors of fedmpi and Ctrl-C pass unchanged. The line that is named is the last line outside
+    fedmpi and the installed libraries.
     """
     try:
         yield
     except (FedmpiError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # a script's exit at import must not end the run unsaid
+    except BaseException as error:  # a script that exits on import must not end the run silently
         raise ConfigError(f"{place}: {in_words(error)}") from error
 
 
 @contextmanager
 def exit_as_error() -> Iterator[None]:
-    """Turn an exit of own code in this block into a FedmpiError: it is no orderly end."""
+    """Turn SystemExit from users' code in this block into a FedmpiError, as no orderly end."""
     try:
         yield
     except SystemExit as error:
@@ -110,9 +110,9 @@ def exit_as_error() -> Iterator[None]:
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error in one line: its type, its message, the last line of own code it passed."""
+    """Return an error in one line: type, message, and the last line of users' code it passed."""
     text = " ".join(str(error).split())
-    if getattr(error, "code", None) == "model-field-missing-annotation":  # of pydantic
+    if getattr(error, "code", None) == "model-field-missing-annotation":  # a code of pydantic
         text = f"a key lacks its type: {text.split('`')[1]}; write it as in p: float = 0.5"
     said = ": ".join(filter(None, [type(error).__name__, text]))
     frames = own_frames(traceback.extract_tb(error.__traceback__))
@@ -125,7 +125,7 @@ def own_frames(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
 
 
 def _own(frame: traceback.FrameSummary) -> bool:
-    """Say whether a line of a traceback is in users' code."""
+    """Return whether a line of a traceback is in users' code."""
     path = Path(frame.filename)
     libraries = {Path(__file__).parent, Path(traceback.__file__).parent}
     return (path.is_file() and libraries.isdisjoint(path.parents)
