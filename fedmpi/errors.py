@@ -97,7 +97,7 @@ def either(words: Iterable[object]) -> str:
 
 
 def listed(words: Sequence[object], most: int) -> str:
-    """Return words with commas; of more than `most` the first, and how many more there are."""
+    """Return words separated by commas, at most the first `most` and the number of the others."""
     more = len(words) - most
     return ", ".join(map(str, words[:most])) + (f" and {more} more" if more > 0 else "")
 

@@ -47,7 +47,7 @@ class Tensor:
 class Layer:
     """One layer: a weight, its bias, and the normalisation that follows it.
 
-    Multiply-adds are those of one sample's forward pass.
+    Multiply-adds are counted for the forward pass of one sample.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Messages between ranks and the encoding of what clients send. The door of mpi4py."""
+"""Communication between ranks, and the encoding of clients' messages; mpi4py is used only here."""

@@ -23,7 +23,7 @@ def end_all(code: int) -> NoReturn:
     """
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi and mpi.Is_initialized() and not mpi.Is_finalized() and mpi.COMM_WORLD.size > 1:
-        time.sleep(0.5)  # launchers drop what they have not yet read when a rank aborts
+        time.sleep(0.5)  # when a rank aborts, launchers drop output that they have not read
         # If another communicator aborts, MPICH ends the other ranks only when they next call
         # MPI, and this rank with an exit code that the launcher may overlook.
         mpi.COMM_WORLD.Abort(code)

@@ -1,4 +1,4 @@
-"""The ranks of an MPI job."""
+"""Communication between the ranks of an MPI job."""
 
 import json
 from collections.abc import Mapping, Sequence

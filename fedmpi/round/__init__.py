@@ -1,1 +1,1 @@
-"""One round: who joins, where they run, the visit of each client, the loop over the rounds."""
+"""The rounds of a run: their clients and placement, the visit of each client, and the loop."""

@@ -40,7 +40,7 @@ class Costs:
         return RoundCost(down, up, work, self._memory_mb(plan))
 
     def messages(self) -> Messages:
-        """Return Messages as this run encodes them."""
+        """Return a new Messages with this run's settings."""
         more_down = [stage.more_down for stage in self.stages]
         for stage, found in zip(self.stages, more_down, strict=True):
             returned.whole(found, stage, "more_down")

@@ -39,7 +39,7 @@ def at_home(ranks: Integers, costs: Reals, homes: Integers) -> Integers:
         Ranks from `place`; the load of each rank does not change.
     costs : float64[n]
     homes : int64[n]
-        The rank that holds what each client keeps between rounds, -1 for none.
+        The rank that holds each client's memory, -1 for none.
 
     Returns
     -------
@@ -48,8 +48,8 @@ def at_home(ranks: Integers, costs: Reals, homes: Integers) -> Integers:
     """
     order = np.argsort(costs, kind="stable")
     group = np.cumsum(np.diff(costs[order], prepend=np.nan) != 0)  # clients of equal cost
-    width = max(ranks.max(initial=0), homes.max(initial=0)) + 2  # -1 is then no rank of any group
-    places = np.sort(group * width + ranks[order])  # one for each client, by group and rank
+    width = max(ranks.max(initial=0), homes.max(initial=0)) + 2  # so -1 gives no other group's key
+    places = np.sort(group * width + ranks[order])  # a place for each client, by group and rank
     wanted = group * width + homes[order]
     staying = _turns(wanted) < _count(places, wanted)
     taken = _turns(places) < _count(np.sort(wanted[staying]), places)

@@ -18,7 +18,7 @@ class Placement:
 
     def __init__(self, experiment: Experiment, comm: Comm) -> None:
         self._experiment, self._comm, self._pace = experiment, comm, Pace(comm.size)
-        # True if clients keep anything between rounds.
+        # True if clients keep memories between rounds.
         self._remembers = experiment.algorithm.remembers or bool(experiment.stages)
 
     def of(self, cohort: Cohort, round: int) -> tuple[Integers, Reals]:
