@@ -36,7 +36,7 @@ class Comm(ABC):
     ----------
     rank, size : int
     node_rank, node_size : int
-        This rank's number among the ranks of its node, which share memory, and their number.
+        Rank within this node, and number of ranks on this node; they share memory.
     """
 
     rank = 0

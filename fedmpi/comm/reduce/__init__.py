@@ -1,4 +1,4 @@
-"""Sums over ranks: exact, independent of the order, and sent as the touched units only."""
+"""Sums over ranks, by messages that hold only touched units; integer sums have no order."""
 
 from fedmpi.comm.reduce.auto import ALGORITHMS, Record
 from fedmpi.comm.reduce.log import Log
