@@ -17,7 +17,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 
 def once_per_node(kernel: Any) -> Any:
-    """Make a dispatcher of numba compile each signature in one process only; return it.
+    """Make a numba dispatcher compile each signature in only one process; return the dispatcher.
 
     With NUMBA_DISABLE_JIT nothing is compiled, and the dispatcher is returned unchanged. In a
     folder that does not support file locks, no process waits for another.

@@ -1,6 +1,6 @@
 """Building blocks of steps of 16 or 64 lanes: a few operations of LLVM's vector language.
 
-Masks, compression and expansion cannot be expressed as loops. LLVM has operations for them
+No loop becomes a mask, a compression or an expansion. LLVM has operations for these
 (`experimental.vector.compress`, `masked.expandload`, `masked.store` in its language reference),
 which become single instructions on processors that have them (AVX-512) and correct code on all
 others. The steps themselves are in `kernels._vector` and `kernels._varint`. Throughout, `b` is
@@ -73,7 +73,7 @@ def _with_first(body: Callable[..., Any], name: str) -> Signature:
 
 
 def frozen(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Return the value by LLVM's `freeze`, for which llvmlite has no function.
+    """Return the value after LLVM's `freeze`, for which llvmlite has no function.
 
     The value does not change, but LLVM no longer sees that it is either the old content of a
     location or a new value. Otherwise LLVM would use a masked store of the lanes that change,

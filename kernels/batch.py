@@ -1,4 +1,4 @@
-"""Conversion of samples from the form in which they are stored to that for training."""
+"""Conversion of samples from the stored form to the form for training."""
 
 import numpy as np
 from numpy.typing import NDArray

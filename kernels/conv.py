@@ -15,9 +15,9 @@ from fedmpi.kernels._jit import inlined, kernel
 # Rows and columns of tiles. The sums of a tile fill most of the 32 registers of 16 lanes, or of the
 # 16 registers of 8. The shape of a tile does not change the order of additions, hence not the bits.
 _MANY = lanes.WIDTH == 16
-_WIDE, _MIDDLE = (4, 2) if _MANY else (1, 1)  # columns beside 6 or 4 rows of `mix`
-_PAIR = 4 if _MANY else 2  # columns beside 2 rows; 3 do not fit in 16 registers
-_TWO, _ONE = (9, 9) if _MANY else (3, 5)  # columns beside 2 rows or 1 of `correlate`
+_WIDE, _MIDDLE = (4, 2) if _MANY else (1, 1)  # columns for 6 or 4 rows of `mix`
+_PAIR = 4 if _MANY else 2  # columns for 2 rows; 3 do not fit in 16 registers
+_TWO, _ONE = (9, 9) if _MANY else (3, 5)  # columns for 2 rows and for 1 row of `correlate`
 
 
 @kernel

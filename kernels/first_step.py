@@ -66,7 +66,7 @@ SUM = (_blocks, _merge)  # the kernels of an exact sum over the ranks of a node
 
 
 def warm_share(rank: int, ranks: int) -> None:
-    """Compile or load the share of kernels of number `rank` among the `ranks` ranks of a node.
+    """Compile or load the kernels that fall to number `rank` of the `ranks` ranks of a node.
 
     Every rank needs all of these kernels. If none is cached, each rank compiles a different share,
     so the ranks do not all wait for one kernel after another.

@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from fedmpi.kernels._tile import LANES, WIDTH, Emit, Tile, tiled  # noqa: F401, WIDTH is for others
+from fedmpi.kernels._tile import LANES, WIDTH, Emit, Tile, tiled  # noqa: F401, others import WIDTH
 
 
 def _rows(tile: NDArray[np.float32], places: NDArray[np.int64], i: int) -> NDArray[np.int64]:

@@ -66,7 +66,7 @@ def encode_idx16(indices: NDArray[np.uint32], stop: int, stream: NDArray[np.uint
 
 @kernel
 def decode_idx16(stream: NDArray[np.uint16], stop: int, indices: NDArray[np.uint32]) -> None:
-    """Read what `encode_idx16` wrote.
+    """Read a list that `encode_idx16` wrote.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def varint_count(stream: NDArray[np.uint8]) -> np.int64:
 
 @kernel
 def decode_varint(stream: NDArray[np.uint8], stop: int, indices: NDArray[np.uint32]) -> None:
-    """Read what `encode_varint` wrote.
+    """Read a list that `encode_varint` wrote.
 
     Parameters
     ----------

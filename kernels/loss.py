@@ -11,7 +11,7 @@ def cross_entropy(
     memory: NDArray[np.float32], logits: int, grad: int, classes: int, width: int,
     y: NDArray[np.int64],
 ) -> float:
-    """Return the mean cross-entropy of a batch and write its gradient by the logits.
+    """Return the mean cross-entropy of a batch and write its gradient with respect to the logits.
 
     memory[grad + k width + n] = (softmax(logits of sample n)[k] - [k == y[n]]) / N, and 0
     for lanes n >= N.

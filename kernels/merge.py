@@ -32,7 +32,7 @@ def span(starts: NDArray[np.int64], lo: int, hi: int) -> tuple[int, int]:
 
 @kernel
 def extent(starts: NDArray[np.int64], lo: int, hi: int, units: NDArray[np.uint32]) -> np.int64:
-    """Return the number of coordinates in lo..hi-1 of uint32[m] `units`, which all overlap it."""
+    """Return the size in lo..hi-1 of the blocks of uint32[m] `units`, all of which overlap it."""
     if starts.size == 0:
         return np.int64(units.size)
     size = np.int64(0)

@@ -40,7 +40,7 @@ def compress(values: NDArray[np.uint32], flags: NDArray[np.uint8], out: NDArray[
                 for part in range(0, 64, 16):
                     at += vector.compress16(values, i + part, word >> np.uint64(part), out, at)
             else:
-                while word:  # 63 times in all
+                while word:  # at most 63 times in all
                     out[at] = values[i + vector.lowest(word)]
                     word &= word - np.uint64(1)
                     at += 1
@@ -129,7 +129,7 @@ def _expand_many(
         word = vector.mask64(flags, i)
         for part in range(0, 64, 16):
             vector.clear16(out, i + part)
-        while word:  # 63 times in all
+        while word:  # at most 63 times in all
             out[i + vector.lowest(word)] = packed[at]
             word &= word - np.uint64(1)
             at += 1

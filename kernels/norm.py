@@ -99,7 +99,7 @@ def normalise_back(
         Offsets in `weights` and `grad`.
     saved : float32[2, C]
     channels : int64[K]
-        Indices, among the C channels, of the K channels that are done.
+        Indices, among the C channels, of the K channels to process.
     epsilon : float
     trained, fresh : bool
         Whether `grad` is written; True to overwrite `down`, False to add to it.

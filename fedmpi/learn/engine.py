@@ -89,7 +89,7 @@ class ClientData:
         return int(self.samples.y.max()) + 1 if len(self.samples) else 0
 
     def held(self, client: int) -> Samples:
-        """Return the Samples that hold a client's; only its own if it draws them."""
+        """Return the Samples that include a client's samples; only its own if it draws them."""
         return self.draw(client) if self.draw else self.samples
 
     def largest_drawn(self, sample: AnyArray) -> int:

@@ -72,7 +72,7 @@ class Score:
         `mix` is a LabelMix; clients without samples are left out. For a client with the global
         model, this is the expected accuracy on a test set drawn in proportion to its labels,
         computed without drawing one. For a client with a model of its own, it is that model's
-        accuracy on the client's own test samples. A sample of these clients stands for all.
+        accuracy on the client's own test samples. If only some were tested, they stand for all.
         """
         if not self.count.any():
             return np.nan

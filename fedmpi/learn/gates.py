@@ -65,8 +65,8 @@ def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
 def left_by_gates(layout: Layout, gates: Gates) -> Reals:
     """Return float64[L]: the share of each layer's multiply-adds that the gates leave.
 
-    It is r_in * r_out. In a chain both factors are below 1. A layer that reads a residual stream
-    saves only by r_out, because the stream is dense.
+    It is r_in * r_out. In a chain, both factors count. For a layer that reads a residual stream,
+    r_in is 1, because the stream is dense.
     """
     names = {layer.name for layer in layout.layers}
     left = np.ones(len(layout.layers))

@@ -251,8 +251,9 @@ def _add(
 ) -> None:
     """Add the multiply-adds of a Call to `counts`, in place.
 
-    They are those of weights of `layer`; if it is None, they are products of values, and count for
-    `latest`, the last layer that was entered. `inner` is as in `is_inner`.
+    They belong to weights of `layer`; if it is None, they are products of values, and count for
+    `latest`, the last layer that was entered. `inner` says whether the weights read the result of
+    other weights of the module.
     """
     if layer is not None:
         counts[layer]["macs"] += macs

@@ -45,7 +45,7 @@ class TopFive(Accuracy, name="top-5"):
 
 
 class BalancedAccuracy(Metric, name="balanced-accuracy"):
-    """Mean over the classes that occur of the share of their samples classified correctly."""
+    """Mean, over the classes that occur, of the share of their samples classified correctly."""
 
     def parts(self, outputs: Reals, targets: AnyArray) -> Reals:
         """Return the number of right samples of each class, then of all its samples."""

@@ -89,7 +89,7 @@ class OneByOne(NetworkEngine):
 
 
 class GradientEngine(OneByOne):
-    """Takes each batch's gradient from a backend, applies the plan's corrections, moves weights.
+    """Takes each batch's gradient from a backend, corrects it as the plan says, and moves weights.
 
     The backends of `networks` are Gradients.
     """

@@ -89,7 +89,7 @@ class Chunk:
         self._network, self._data, self._stock, self._on_step = network, data, stock, on_step
         self._moves = ChunkSteps(network, kind, data.local, width)
         self._slots: list[ChunkClient | None] = [None] * width
-        self._held: list[DeviceSamples | None] = [None] * width  # that hold each client's samples
+        self._held: list[DeviceSamples | None] = [None] * width  # include each client's samples
         self.waiting: deque[ChunkClient] = deque()
 
     def course(self, job: Job) -> ChunkClient:

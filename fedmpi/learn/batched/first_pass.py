@@ -1,4 +1,4 @@
-"""The preparation of a module for chunks, with a trial pass that shows if it can be trained."""
+"""Preparation of a module for chunks, with a trial pass that shows whether it can be trained."""
 
 import copy
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def _check_loss(name: str, outputs: Tensor) -> None:
 
 
 def _loss_batches(name: str, outputs: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield (description, outputs, targets) of batches that test if a loss is a plain mean.
+    """Yield (description, outputs, targets) of batches that test whether a loss is a plain mean.
 
     A loss of the user's code may ignore or weight a class, so each class occurs in a batch. If that
     takes too much memory, only the first and the last classes do.

@@ -89,8 +89,8 @@ class StackedModel:
     def slots(self, chunk: int) -> int:
         """Return the number of slots of a chunk, rounded up if that makes all slots compute alike.
 
-        torch computes the remainder after whole vector registers by other operations. With a
-        multiple of ALIGNED slots there is no remainder, so every slot gives the same bits.
+        torch uses other operations for the remainder that does not fill a vector register. With
+        a multiple of ALIGNED slots there is no remainder, so every slot gives the same bits.
         """
         return -(-chunk // ALIGNED) * ALIGNED if self.stacked else chunk
 

@@ -12,7 +12,7 @@ def width_of(layout: Layout, batch_size: int, selected: int, device: str) -> int
 
     Bits may depend on the width, so it must not depend on the memory of a device or the number of
     ranks. On a GPU it is a power of two between 16 and 256 that gives a step about 2e10
-    multiply-adds, and no larger than `selected`, the clients of a round, needs. On a CPU more
+    multiply-adds, and no larger than needed for `selected`, the clients of a round. On a CPU more
     clients at once gain nothing, and it is 16.
 
     Parameters

@@ -42,7 +42,7 @@ def verify(name: str, root: Path) -> list[str]:
     if name in COUNTED:
         return COUNTED[name](root)
     wanted = _files_of(name)
-    if name == "svhn":  # the easier images are a choice
+    if name == "svhn":  # the easier images are optional
         easier = [path for path in wanted if "extra" in path and not _present(root, path)]
         wanted = {path: of for path, of in wanted.items() if path not in easier}
     paths = checksums.verify(name, root, wanted)

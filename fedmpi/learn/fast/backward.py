@@ -73,7 +73,7 @@ class Back:
             self._look(step)
 
     def _look(self, step: Step) -> None:
-        """Record if the gradient of a step's output is needed, and for which channels."""
+        """Record whether the gradient of a step's output is needed, and for which channels."""
         below = any(self.wanted(value) for value in step.sources)
         kept = None if step.passes_on else self.kept(step.source)
         self._wanted[step.out] = below or step.layer >= self.lowest
