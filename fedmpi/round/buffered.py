@@ -26,9 +26,10 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from fedmpi import returned
-from fedmpi.arrays import AnyArray, Integers, Reals, State
+from fedmpi.arrays import AnyArray, Integers, Reals, State, Vector
 from fedmpi.comm.base import Comm
-from fedmpi.exchange import Arrival, Job
+from fedmpi.exchange import Arrival, Job, Part
+from fedmpi.layout import LEVELS, Support
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
 from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.fixed import Experiment
@@ -95,11 +96,29 @@ class Buffered(Cohorts):
         part, base = arrival.parts["weights"], self._experiment.algorithm.base
         factor = np.float32((1.0 + now - job.round) ** -self._section.staleness_power)
         if base is None:
-            values = factor * part.values
+            part = part._replace(values=factor * part.values)
         else:
-            change = part.values - job.state[base]
-            values = within(self._states[now][base] + factor * change, part.support)
-        return replace(arrival, parts={**arrival.parts, "weights": part._replace(values=values)})
+            today, change = self._states[now][base], part.values - job.state[base]
+            values = within(today + factor * change, part.support)
+            part = self._completed(job, part._replace(values=values), today)
+        return replace(arrival, parts={**arrival.parts, "weights": part})
+
+    def _completed(self, job: Job, part: Part, today: Vector) -> Part:
+        """Return a part with the weights of `today` float32[P] that its client never got.
+
+        They have come back to the model since the client began. Where what is not sent counts as
+        0, they would shrink for a client that knows nothing of them.
+        """
+        down, method, layout = job.plan.down, self._experiment.algorithm, self._experiment.layout
+        finer = LEVELS.index(down.level) > LEVELS.index(method.level)
+        if method.fill != "zero" or down.whole or part.support.whole or finer:
+            return part
+        starts = layout.starts(method.level)
+        there = np.diff(np.append(0, np.cumsum(today != 0))[starts]) > 0
+        held = part.support.at(method.level).keep != 0
+        new = there & (down.at(method.level).keep == 0) & ~held
+        values = np.where(np.repeat(new, np.diff(starts)), today, part.values)
+        return part._replace(values=values, support=Support(layout, method.level, held | new))
 
     def let_time_pass(self, clients: AnyArray, start: float) -> float:
         """Write the virtual times into a round's rows CLIENT[n]; return the round's end.
