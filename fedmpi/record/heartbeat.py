@@ -38,7 +38,7 @@ class Heartbeat:
     @property
     def alive(self) -> bool:
         """True if the run seems to be alive, judged from this host."""
-        if not self.process or (self.here and self.locked is False):
+        if not self.process or (self.here and self.locked is False and not self.beats_unlocked):
             return False
         if self.locked or self.age <= FRESH:
             return True
@@ -47,22 +47,36 @@ class Heartbeat:
         return self.age <= LATE
 
     @property
+    def beats_unlocked(self) -> bool:
+        """True if an older fedmpi can have given the sign; it gives signs, but has no lock.
+
+        A process that has the number of a dead one cannot be told from it until FRESH is over.
+        """
+        other = self.process != os.getpid() and self.exists
+        return bool(self.process) and self.here and other and self.age <= FRESH
+
+    @property
     def here(self) -> bool:
         """True if the process is on this host, or unknown."""
         return self.host in ("", socket.gethostname())
 
     @property
     def exists(self) -> bool:
-        """True if a process on this host has the number `process`."""
-        return Path(f"/proc/{self.process}").exists()
+        """True if a process on this host has the number `process`, and has not ended."""
+        return self._state not in ("", "Z")
 
     @property
     def stopped(self) -> bool:
         """True if the process on this host with the number `process` is stopped."""
+        return self._state == "T"
+
+    @property
+    def _state(self) -> str:
+        """The letter that the system has for the state of the process, "" if there is none."""
         try:
-            return read(Path(f"/proc/{self.process}/stat")).rpartition(")")[2].split()[0] == "T"
+            return read(Path(f"/proc/{self.process}/stat")).rpartition(")")[2].split()[0]
         except (OSError, IndexError):
-            return False
+            return ""
 
     @property
     def text(self) -> str:

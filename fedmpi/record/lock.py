@@ -2,7 +2,8 @@
 
 The kernel releases a lock when its process ends, however it ends, so a dead run blocks no other
 run. Some cluster file systems apply locks to one node only, or have none. In these cases the signs
-of life decide: a process on another host that has given none for a while counts as dead.
+of life decide: a process on another host that has given none for a while counts as dead. They also
+decide about a process on this host without a lock: earlier versions gave signs, but had no locks.
 """
 
 import math
@@ -139,6 +140,8 @@ def _limits(last: Heartbeat, free: bool | None) -> tuple[float, float]:
     """
     if free is False:
         return math.inf, BRIEF if last.here else LEASE
+    if free and last.beats_unlocked:
+        return heartbeat.FRESH, math.inf
     gone = free or not last.exists or last.process == os.getpid()
     if not last.process or (last.here and gone):
         return 0.0, math.inf

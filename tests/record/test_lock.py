@@ -109,10 +109,43 @@ def test_a_link_is_the_file_itself(out, holder):
     assert f"process {holder.pid}" in refusal(other)
 
 
-def test_a_number_that_another_process_has_now_keeps_nobody_out(out):
-    (out.parent / "out.h5.alive").write_text(f"{HERE} {os.getppid()}\n")
+def test_a_number_that_another_process_has_now_keeps_nobody_out(out, monkeypatch):
+    path = without_lock(out)
+    os.utime(path, (1, 1))
+    began = time.monotonic()
     with locked(out):
+        assert time.monotonic() - began < heartbeat.FRESH
+    monkeypatch.setattr(heartbeat, "FRESH", 0.5)
+    without_lock(out)
+    with locked(out):  # it gave no sign while it was waited for
         pass
+
+
+def without_lock(out):
+    """Write a sign of another process of this host, which has no lock; return its path."""
+    path = out.parent / "out.h5.alive"
+    path.write_text(f"{HERE} {os.getppid()}\n")
+    return path
+
+
+def test_a_beating_run_of_an_older_fedmpi_without_locks_is_alive(out):
+    path = without_lock(out)
+    with pytest.raises(ResultError, match="is writing it"):
+        check_free(out)
+    timer = threading.Timer(0.3, os.utime, [path])
+    timer.start()
+    assert f"process {os.getppid()} on {HERE} is writing it" in refusal(out)
+    timer.join()
+    os.utime(path, (1, 1))
+    check_free(out)
+
+
+def test_a_process_that_has_ended_is_gone_before_its_parent_knows(out):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    (out.parent / "out.h5.alive").write_text(f"{HERE} {process.pid}\n")
+    assert os.path.exists(f"/proc/{process.pid}") and not last_heartbeat(out).alive
+    process.wait()
 
 
 def elsewhere(out, monkeypatch, **limits):
