@@ -22,6 +22,7 @@ from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.result_lock import failure_recorded, locked_by_run
 from fedmpi.experiment.save import CheckpointBudget, restore_checkpoint, save_checkpoint
 from fedmpi.experiment.twice import train_twice
+from fedmpi.experiment.versions import check_versions, other_code, refuse_other
 from fedmpi.experiment.watch import watching
 from fedmpi.layout import Layout
 from fedmpi.record import checkpoint
@@ -82,6 +83,7 @@ def execute(
         locked_by_run(comm, start.out, start.warn, overwrite) as lock,
         watching(comm, resolved.config.run.watch_s, start.warn) as watch,
     ):
+        _check_versions(comm, start)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
         experiment = assemble(
             resolved, comm, start.data_root, start.cache, watch, start.stage, start.environ
@@ -188,9 +190,17 @@ def parameters(layout: Layout, weights: Vector) -> dict[str, AnyArray]:
     return {t.name: weights[t.block].reshape(t.shape) for t in layout.tensors}
 
 
+def _check_versions(comm: Comm, start: Start) -> None:
+    """Refuse, before anything is built, to continue a run of another fedmpi; collective."""
+    with alike(comm):
+        if start.resume and not start.rebuild and comm.rank == 0:
+            check_versions(start.out, start.force)
+
+
 def _differs(start: Start, facts: Mapping[str, Any]) -> list[str]:
     """Return the differences from the run's start; raise ResultError if they are not allowed."""
     kept = kept_in(start.out)
+    refuse_other(start.out, kept, start.force)
     found = [text for part in ("digests", "code")
              for text in changed(kept.get(part, {}), facts[part])]
     if found and not start.force:
@@ -198,7 +208,7 @@ def _differs(start: Start, facts: Mapping[str, Any]) -> list[str]:
             f"{start.out}: {'; '.join(found)}: changed since the run began\n"
             "put it back, or continue with --force, which notes the change in the file"
         )
-    return found + changed(kept.get("libraries", {}), facts["libraries"])
+    return found + other_code(kept) + changed(kept.get("libraries", {}), facts["libraries"])
 
 
 def _writer(

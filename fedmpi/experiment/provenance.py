@@ -52,7 +52,7 @@ def provenance(
         "instructions": [kind.decode() for kind in ranks["instructions"]],
         "device": [device.decode() for device in ranks["device"]],
         "slurm_job_id": environ.get("SLURM_JOB_ID", ""),
-        "git_commit": _commit(),
+        "git_commit": commit(),
     }
 
 
@@ -140,7 +140,7 @@ def mixture(facts: Mapping[str, Any], before: Mapping[str, Any] | None = None) -
     return ""
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the checkout that this code runs from, "" for an installed package."""
     here = Path(fedmpi.__file__).resolve().parents[1]
     if not (here / ".git").exists():

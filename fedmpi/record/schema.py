@@ -1,5 +1,6 @@
 """The layout of a result file as one table, from which writer, reader and SCHEMA.md follow."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -181,6 +182,14 @@ def _minor(version: str) -> int:
     """Return the second number of a version, or 0 if it has none."""
     text = version.partition(".")[2]
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def is_newer(version: str) -> bool:
+    """Return whether `version`, two numbers with a point between them, comes after VERSION."""
+    found = re.fullmatch(r"(\d{1,5})\.(\d{1,5})", version, re.ASCII)
+    if found is None:
+        return False
+    return (int(found[1]), int(found[2])) > tuple(map(int, VERSION.split(".")))
 
 
 def limits(column: Column) -> tuple[float, float]:

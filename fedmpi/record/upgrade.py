@@ -55,6 +55,9 @@ def upgrade(path: Out) -> str:
     if old == schema.VERSION:
         return old
     found = old
+    if schema.is_newer(found):
+        raise ResultError(f"{path}: has schema {found}, newer than the {schema.VERSION} of this "
+                          "fedmpi, which cannot change it; install a newer fedmpi")
     if found not in STEPS:
         known = ", ".join([*STEPS, schema.VERSION])
         raise ResultError(f"{path}: schema {found} cannot be upgraded; known are {known}")

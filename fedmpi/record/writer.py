@@ -48,6 +48,19 @@ def check_target(path: Out, overwrite: bool = False) -> str:
     return path
 
 
+def check_schema(path: Out) -> None:
+    """Raise ResultError unless new rounds can enter the result file at `path` as it is."""
+    path = os.path.realpath(path)
+    with reader.open(path) as run:
+        version = run.schema
+    if schema.is_newer(version):
+        raise ResultError(f"{path}: has schema {version}, and this fedmpi writes {schema.VERSION}; "
+                          "resume it with the fedmpi that wrote it, or a newer one")
+    if version != schema.VERSION:
+        raise ResultError(f"{path}: has schema {version}, new rounds need {schema.VERSION}; "
+                          f"run: fedmpi upgrade {quote(path)}")
+
+
 class Writer:
     """The result file of a run in progress. One process writes; any number may read."""
 
@@ -118,10 +131,8 @@ class Writer:
         """
         path = os.path.realpath(path)
         with reader.open(path) as run:
-            held, ranks, version = len(run.rounds), ranks or run.ranks, run.schema
-        if version != schema.VERSION:
-            raise ResultError(f"{path}: has schema {version}, new rounds need {schema.VERSION}; "
-                              f"run: fedmpi upgrade {quote(path)}")
+            held, ranks = len(run.rounds), ranks or run.ranks
+        check_schema(path)
         if not 0 <= rounds <= held:
             raise ResultError(f"{path}: holds {held} rounds, so it cannot go on after "
                               f"{rounds}; resume it from its own checkpoint")

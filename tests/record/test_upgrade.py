@@ -57,6 +57,17 @@ def test_a_file_of_schema_1_0_is_read_without_the_new_column_and_upgraded_with_i
     Writer.reopen(path, 5)
 
 
+@pytest.mark.parametrize("version", ["1.99", "2.0"])
+def test_a_newer_file_is_left_to_a_newer_fedmpi(tmp_path, version):
+    path = sample.write(tmp_path / "out.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["fedmpi_schema"] = np.bytes_(version)
+    before = path.read_bytes()
+    with pytest.raises(ResultError, match=f"schema {version}, newer than .* a newer fedmpi"):
+        upgrade.upgrade(path)
+    assert path.read_bytes() == before
+
+
 def test_an_old_file_goes_through_all_steps(tmp_path, monkeypatch):
     make_old(tmp_path / "out.h5")
 

@@ -1,0 +1,51 @@
+"""Whether this version of fedmpi can continue a run that another version began."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import fedmpi
+from fedmpi.errors import ResultError
+from fedmpi.experiment.agree import changed
+from fedmpi.experiment.provenance import commit, kept_in
+from fedmpi.record.paths import Out
+
+
+def check_versions(out: Out, force: bool) -> None:
+    """Raise ResultError if the run of the result file `out` cannot go on with this fedmpi.
+
+    Another version of fedmpi continues it with `force` alone. New rounds need the newest schema.
+    """
+    from fedmpi.record.writer import check_schema  # imports h5py, on rank 0 alone
+
+    refuse_other(out, kept_in(out), force)
+    check_schema(out)
+
+
+def refuse_other(out: Out, kept: Mapping[str, Any], force: bool) -> None:
+    """Raise ResultError if another version of fedmpi wrote `kept`, its facts, unless `force`."""
+    then, now = str(kept.get("fedmpi", fedmpi.__version__))[:40], fedmpi.__version__
+    if then != now and not force:
+        raise ResultError(
+            f"{out}: fedmpi {then} wrote it, and fedmpi {now} may continue it with other numbers\n"
+            f"resume it with fedmpi {then}, or run the experiment again, or continue with --force, "
+            "which notes the change in the file"
+        )
+
+
+def other_code(kept: Mapping[str, Any]) -> list[str]:
+    """Return how fedmpi's own code differs from the code that wrote the facts `kept`, as texts.
+
+    A commit is compared where both are known, as in two states of one checkout.
+    """
+    if found := changed(kept, {"fedmpi": fedmpi.__version__}):
+        return found
+    then, now = str(kept.get("git_commit", "")), commit()
+    if not then or not now or then == now:
+        return []
+    return [f"commit of fedmpi ({_short(then)} then, {_short(now)} now)"]
+
+
+def _short(commit: str) -> str:
+    """The first digits of a commit, and whether files differed from it."""
+    digits, dash, rest = commit[:80].partition("-")
+    return digits[:12] + dash + rest
