@@ -122,8 +122,9 @@ def begin(words, cwd, env, streams):
         os.dup2(stream, number)
     if streams[3:]:
         os.environ[LAUNCHER] = str(streams[3])
-    sys.stdout = os.fdopen(1, "w", closefd=False)  # Python's own know whether the old can seek
-    sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+    coding = env.get("PYTHONIOENCODING")  # Python's own streams know whether the old can seek
+    sys.stdout = os.fdopen(1, "w", encoding=coding, closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, coding, errors="backslashreplace", closefd=False)
     sys.path[0] = cwd
     sys.argv[1:] = words
     try:

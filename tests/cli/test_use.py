@@ -125,7 +125,10 @@ def test_any_coding_of_the_terminal_will_do(run_fedmpi, folder, coding):
         assert ("│" in done.stdout) == curves
 
 
-@pytest.mark.parametrize("words", ["info a.h5", "table a.h5", "check exp.toml", "list columns"])
+@pytest.mark.parametrize("words", [
+    "info a.h5", "table a.h5", pytest.param("check exp.toml", marks=pytest.mark.soak),
+    "list columns",
+])  # fmt: skip
 def test_a_full_disk_behind_the_output_is_named(run_fedmpi, folder, words):
     assert run_fedmpi("run", "exp.toml", "-o", "a.h5", cwd=folder).returncode == 0
     code = (
