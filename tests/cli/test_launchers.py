@@ -60,18 +60,25 @@ def test_more_ranks_than_cores_are_asked_for_as_the_launcher_wants(
 @pytest.fixture
 def interrupted(tmp_path):
     """Return a path: once the launcher has written it, this process gets SIGINT, as by Ctrl-C."""
-    path = tmp_path / "said"
+    path, over = tmp_path / "said", threading.Event()
 
     def interrupt():
-        while not path.exists() or not path.read_text():
-            time.sleep(0.01)
+        while not said(path):
+            if over.wait(0.01):  # the launcher has not come so far
+                return
         time.sleep(0.3)  # what was asked before has been passed on
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     yield path
+    over.set()
     thread.join()
+
+
+def said(path):
+    """Return what a launcher has written, "" before it hears signals."""
+    return path.read_text() if path.exists() else ""
 
 
 def started(path, ready):
@@ -88,10 +95,11 @@ def test_an_interrupted_sweep_lets_the_ranks_of_open_mpi_save(interrupted):
 
 
 def test_a_second_interrupt_does_not_wait_for_them(interrupted):
-    stop = NoSignals()
-    stop.asked = "SIGINT"
+    class Asked(NoSignals):
+        asked = property(lambda self: said(interrupted) and "SIGINT")
+
     with pytest.raises(KeyboardInterrupt):
-        sweeps._wait(started(interrupted, ready=False), stop, apart=True)
+        sweeps._wait(started(interrupted, ready=False), Asked(), apart=True)
     assert interrupted.read_text() == "apart, killed"
 
 
