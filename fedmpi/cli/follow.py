@@ -70,9 +70,9 @@ def look(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
     from fedmpi.record import reader
 
     with reader.open(out) as run:
-        text, status, beat, _ = facts(run), run.status, run.heartbeat, run.events
+        text, status, beat, events = facts(run), run.status, run.heartbeat, run.events
     if status in ("finished", "failed") and not job.waits():
-        reason = f": {run.events[-1]['text']}" if status == "failed" and run.events else ""
+        reason = f": {events[-1]['text']}" if status == "failed" and events else ""
         return f"{text}  {status}{reason}", CODES[status]
     if status == "running" and beat and beat.alive:
         return text + job.words(), None
