@@ -12,7 +12,7 @@ from fedmpi.cli import facts
 from fedmpi.cli.words import Verbs
 from fedmpi.comm import launch
 from fedmpi.comm.leave import end_all_at_start
-from fedmpi.doctor import Finding
+from fedmpi.doctor import WRONG, Finding
 from fedmpi.errors import ConfigError
 from fedmpi.text_file import text_of
 
@@ -93,7 +93,7 @@ def _together(
         from fedmpi.doctor.traffic import traffic
 
         wrong |= _print_findings(traffic(comm, args.seconds), speaks)
-    return wrong or any(line.startswith("wrong") for line in elsewhere)
+    return wrong or any(line.startswith(WRONG) for line in elsewhere)
 
 
 def _start_ranks(args: Namespace) -> int:
@@ -113,11 +113,11 @@ def _print_findings(findings: Iterable[Finding | None], speaks: bool) -> bool:
     found = [finding for finding in findings if finding]
     if speaks:
         print("\n".join(finding.line() for finding in found), flush=True)
-    return any(finding.level == "wrong" for finding in found)
+    return any(finding.level == WRONG for finding in found)
 
 
 def _interpreter() -> list[Finding]:
-    from fedmpi.doctor import WRONG, python
+    from fedmpi.doctor import python
 
     first = python.python(tuple(sys.version_info[:3]), sys.executable)
     if first.level == WRONG:  # libraries were not installed for this Python, so do not report them
