@@ -19,7 +19,6 @@ from fedmpi.arrays import Reals, Vector
 from fedmpi.bench import schemes
 from fedmpi.bench.measure import Found, judged, plain
 from fedmpi.bench.sum_bars import BAR_SIZE, bars
-from fedmpi.comm.base import Comm
 from fedmpi.comm.reduce import ALGORITHMS, Reducer
 from fedmpi.comm.reduce.field import FLAT, Field, Units
 from fedmpi.comm.reduce.reducer import Result
@@ -84,7 +83,7 @@ def run(comm: "Mpi", part: str = "all") -> Found:
     Returns a dict for JSON, the same on all ranks: "ranks", "nodes", "rows" (see Row) and "bars".
     """
     rows: list[Row] = []
-    raw, count = comm.raw, nodes(comm)
+    raw, count = comm.raw, comm.count_nodes()
     for case in grid(part):
         rows += measure(raw, case)
     return dict(plain({
@@ -254,8 +253,3 @@ def _bytes(arm: str, n: int, k: int, ranks: int) -> float:
         "oktopk": 16 * k * share,
     }
     return sent[arm]
-
-
-def nodes(comm: Comm) -> int:
-    """Return the number of nodes that the ranks of a Comm are on; collective."""
-    return int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])

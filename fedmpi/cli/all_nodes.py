@@ -25,8 +25,7 @@ def from_all_nodes(comm: Comm, here: Sequence[Finding | None]) -> tuple[int, lis
     bad = [replace(f, value=f"{host}: {f.value}") for f in here if f and f.level != OK]
     rows = [(comm.rank, f.line().encode()) for f in bad] if comm.node_rank == 0 else []
     table = np.array(rows, [("rank", "<i4"), ("line", f"S{TEXT}")])
-    nodes = int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])
-    gathered = comm.gather_rows(table)
+    nodes, gathered = comm.count_nodes(), comm.gather_rows(table)
     first = int(comm.share(comm.rank))
     return nodes, [row["line"].decode(errors="replace") for row in gathered if row["rank"] != first]
 

@@ -83,6 +83,10 @@ class Comm(ABC):
     def sum_array(self, array: AnyArray) -> AnyArray:
         """Add up one int64 or float64 array over the ranks, in place, and return it."""
 
+    def count_nodes(self) -> int:
+        """Return the number of nodes that the ranks are on."""
+        return int(self.sum_array(np.array([self.node_rank == 0], np.int64))[0])
+
     @abstractmethod
     def gather_rows(self, rows: AnyArray) -> AnyArray:
         """Return the rows (array [n, ...] of any fixed-size dtype) of all ranks, in rank order."""

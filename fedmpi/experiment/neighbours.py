@@ -40,7 +40,7 @@ class Neighbours:
         self._seen: dict[int, tuple[int, float]] = {}  # node -> (messages heard, since when)
         self._silent: set[int] = set()
         self._turn = comm.node_rank
-        nodes = int(comm.sum_array(np.array([comm.node_rank == 0], np.int64))[0])
+        nodes = comm.count_nodes()
         if nodes == 1:
             return
         self._mark = bytes.fromhex(comm.share(os.urandom(16).hex()))
