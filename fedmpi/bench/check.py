@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from fedmpi.arrays import AnyArray
+from fedmpi.bench.all_ranks import of_all
 from fedmpi.bench.collectives import timed
 from fedmpi.bench.measure import Bar, Found, plain
 from fedmpi.bench.replay import LONG, ModelledNetwork, dense, logged, replay
@@ -141,9 +142,7 @@ def _undisturbed(raw: "Raw", call: Callable[[], object]) -> float:
         return getrusage(RUSAGE_SELF).ru_nivcsw - before
 
     seconds, lost = timed(raw, watched)
-    losses = np.empty(raw.size, np.int64)
-    raw.Allgather(np.array([lost]), losses)
-    return inf if losses.any() else seconds
+    return inf if of_all(raw, lost).any() else seconds
 
 
 class Trial:
@@ -213,8 +212,7 @@ def _row(
 
 def _everyone(raw: "Raw", rows: AnyArray) -> AnyArray:
     """Return the log rows of all ranks."""
-    counts = np.empty(raw.size, np.int64)
-    raw.Allgather(np.array([rows.nbytes]), counts)
+    counts = of_all(raw, rows.nbytes)
     every = np.empty(int(counts.sum()), np.uint8)
     raw.Allgatherv(rows.view(np.uint8), [every, counts])
     return every.view(COLUMNS)

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from fedmpi.arrays import Reals, Vector
 from fedmpi.bench import schemes
+from fedmpi.bench.all_ranks import of_all
 from fedmpi.bench.measure import Found, judged, plain
 from fedmpi.bench.sum_bars import BAR_SIZE, bars
 from fedmpi.comm.reduce import ALGORITHMS, Reducer
@@ -157,7 +158,7 @@ def arms(
         calls["pickled"] = schemes.pickled(raw, n, indices, values)
         calls["allgatherv numpy"] = schemes.gathered(raw, n, indices, values)
     if not case.short and case.support != "row blocks" and case.density < 1:  # needs equal lists
-        short = _least(raw, indices.size)
+        short = int(of_all(raw, indices.size).min())
         calls["gtopk"] = schemes.gtopk(raw, n, indices[:short], values[:short])
         calls["oktopk"] = schemes.oktopk(raw, n, indices, values)
     own = [_empty(n, np.int64)]
@@ -229,16 +230,7 @@ def timed(raw: "Raw", call: Callable[[], T]) -> tuple[float, T]:
     raw.Barrier()
     began = perf_counter()
     answer = call()
-    every = np.empty(raw.size)
-    raw.Allgather(np.array([perf_counter() - began]), every)
-    return float(every.max()), answer
-
-
-def _least(raw: "Raw", count: int) -> int:
-    """Return the smallest `count` of all ranks."""
-    every = np.empty(raw.size, np.int64)
-    raw.Allgather(np.array([count]), every)
-    return int(every.min())
+    return float(of_all(raw, perf_counter() - began).max()), answer
 
 
 def _bytes(arm: str, n: int, k: int, ranks: int) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from fedmpi.bench import live
+from fedmpi.bench.all_ranks import of_all
 from fedmpi.bench.measure import Found
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def short_message(raw: "Raw") -> float:
         began = perf_counter()
         raw.Sendrecv(sent, ends[0], recvbuf=got, source=ends[1])
         taken[turn] = perf_counter() - began
-    every = np.empty(raw.size)
-    raw.Allgather(np.array([np.median(taken)]), every)
-    return float(every.max())
+    return float(of_all(raw, float(np.median(taken))).max())
 
 
 def _sleep_until_all_come(comm: "Mpi") -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Vector
+from fedmpi.bench.all_ranks import of_all
 from fedmpi.comm.reduce.field import Units
 
 if TYPE_CHECKING:
@@ -37,14 +38,8 @@ def gathered(raw: "Raw", n: int, indices: Units, values: Vector) -> Callable[[],
     out = np.zeros(n, np.float32)
 
     def call() -> Vector:
-        counts = np.empty(raw.size, np.int64)
-        raw.Allgather(np.array([indices.size]), counts)
-        everywhere = np.empty(counts.sum(), np.uint32)
-        terms = np.empty(counts.sum(), np.float32)
-        raw.Allgatherv(indices, [everywhere, counts])
-        raw.Allgatherv(values, [terms, counts])
         out[:] = 0
-        np.add.at(out, everywhere, terms)
+        np.add.at(out, *_gather(raw, indices, values))
         return out
 
     return call
@@ -136,8 +131,7 @@ def _threshold(raw: "Raw", dense: Vector, k: int) -> float:
 
 def _gather(raw: "Raw", units: Units, terms: Vector) -> Kept:
     """Return the lists of all ranks, in rank order."""
-    counts = np.empty(raw.size, np.int64)
-    raw.Allgather(np.array([units.size]), counts)
+    counts = of_all(raw, units.size)
     every, sums = np.empty(counts.sum(), np.uint32), np.empty(counts.sum(), np.float32)
     raw.Allgatherv(units, [every, counts])
     raw.Allgatherv(terms, [sums, counts])
