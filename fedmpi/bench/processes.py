@@ -11,13 +11,13 @@ from typing import TypeAlias
 
 from fedmpi.bench.emulated_nodes import EmulatedNodes
 from fedmpi.bench.measure import Found
+from fedmpi.doctor.cores import THREADS
 from fedmpi.errors import FedmpiError
 
 Word: TypeAlias = str | int | Path
 Words: TypeAlias = Iterable[Word]
 """A command line, or part of a command line."""
 TIMEOUT = 600.0  # seconds that an arm may take
-ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMBA")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Launch:
     def finish(self, words: Words, ranks: int = 1) -> str:
         """Run `words` on some ranks until they end; return the last lines, or raise FedmpiError."""
         command = list(map(str, words))
-        environ = dict(self.environ) | {f"{name}_NUM_THREADS": "1" for name in ONE_THREAD}
+        environ = dict(self.environ) | dict.fromkeys(THREADS, "1")
         if ranks > 1 and self.nodes is not None:
             command = self.nodes.launch(self.mpiexec, command)
             environ |= self.nodes.environ

@@ -23,6 +23,7 @@ from fedmpi.bench.real_client import receive, send
 from fedmpi.bench.shaped_links import ShapedLink
 from fedmpi.comm import codec
 from fedmpi.comm.base import Bytes, Serial
+from fedmpi.doctor.cores import THREADS
 from fedmpi.errors import FedmpiError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
@@ -91,10 +92,9 @@ class RealClient:
         with socket.create_server((host, 0)) as server:
             words = [*(link.prefix if link else ()), launch.python, *launch.switches,
                      "-m", "fedmpi.bench.real_client", number, host, server.getsockname()[1]]
-            threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "NUMBA")}
             self._process = subprocess.Popen(
-                list(map(str, words)), bufsize=0, env=dict(launch.environ) | threads,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                list(map(str, words)), env=dict(launch.environ) | dict.fromkeys(THREADS, "1"),
+                bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             )  # fmt: skip
             # Not None, since they were opened as pipes.
             self._commands = cast("IO[bytes]", self._process.stdin)

@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from fedmpi import api
+from fedmpi.doctor.cores import THREADS
 from fedmpi.errors import ConfigError
 
 SLURM_GPUS = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
@@ -35,8 +36,8 @@ def one_thread_each(threads: int) -> None:
     A value that the user has set takes precedence. Raises ConfigError for a value that numba
     would refuse.
     """
-    for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-        os.environ[f"{name}_NUM_THREADS"] = os.environ.get(f"{name}_NUM_THREADS") or str(threads)
+    for name in THREADS:
+        os.environ[name] = os.environ.get(name) or str(threads)
     given = os.environ["NUMBA_NUM_THREADS"]
     if not (given.isascii() and given.isdigit() and int(given) > 0):
         raise ConfigError(f"NUMBA_NUM_THREADS = {given!r}: must be a whole number from 1; set it "
