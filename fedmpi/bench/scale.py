@@ -5,7 +5,7 @@ emulated_rounds.py the error of predicted whole rounds.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,19 +15,18 @@ from fedmpi.bench.check import BOUND
 from fedmpi.bench.drawn_supports import Supports
 from fedmpi.bench.measure import Bar, Found, Say, judged, plain
 from fedmpi.bench.processes import Launch
-from fedmpi.bench.replay import NETWORKS, ModelledNetwork, replay
+from fedmpi.bench.replay import NETWORKS, replay
 from fedmpi.bench.sum_messages import METHODS, fastest, seconds, whole
 
 RANKS = (4, 16, 64, 256, 1024, 4096)
+COORDINATES, DENSITY = 10**7, 0.01  # of a model, and the share of them that a rank touches
 PUBLISHED = 48  # nodes of the speed-up that the authors of PaSSiFLora report
 
 
-def independent(
-    ranks: Sequence[int], n: int = 10**7, density: float = 0.01
-) -> list[Found]:
+def independent(ranks: Sequence[int]) -> list[Found]:
     """Return rows for JSON: predicted seconds of every algorithm on independent supports."""
     rows: list[Found] = []
-    every = Supports.draw(max(ranks), n, density)
+    every = Supports.draw(max(ranks), COORDINATES, DENSITY)
     for count in ranks:
         supports = replace(every, bits=every.bits[:count])
         for method, rounds in METHODS.items():
@@ -38,8 +37,7 @@ def independent(
 
 
 def of_method(
-    method: str, watched: contributions.Watched, ranks: Sequence[int] = RANKS,
-    networks: Mapping[str, ModelledNetwork] = NETWORKS,
+    method: str, watched: contributions.Watched, ranks: Sequence[int]
 ) -> list[Found]:
     """Return rows for JSON: predicted seconds of the sums of one round of a real method.
 
@@ -55,7 +53,7 @@ def of_method(
         links = list(NETWORKS.values())
         best = {key: fastest(supports, links) for key, supports in every.items()}
         dense = np.sum([seconds(one, links, whole) for one in every.values()], axis=0)
-        for i, name in enumerate(networks):
+        for i, name in enumerate(NETWORKS):
             rows.append({
                 "network": name,
                 "ranks": count,
@@ -126,7 +124,7 @@ def against_simgrid(ranks: Sequence[int]) -> list[Bar]:
     network = simgrid.bare(NETWORKS["10 Gbit/s Ethernet"])
     bars: list[Bar] = []
     for count in ranks:
-        supports = Supports.draw(count, 10**7, 0.01)
+        supports = Supports.draw(count, COORDINATES, DENSITY)
         for name, method in METHODS.items():
             off, note = None, "needs smpirun of SimGrid"
             if simgrid.found():
