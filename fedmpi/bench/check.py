@@ -64,13 +64,12 @@ class Row:
     ratio: float  # predicted over taken
 
 
-def run(raw: "Raw", size: Size | None = None) -> Found:
+def run(raw: "Raw", size: Size) -> Found:
     """Make real sums on the ranks of a communicator and replay their logs.
 
-    `size` is a Size, None for the default. Returns a dict for JSON, the same on all ranks:
-    "ranks", the measured "network", "rows" (see Row) and "bars".
+    Returns a dict for JSON, the same on all ranks: "ranks", the measured "network", "rows" (see
+    Row) and "bars".
     """
-    size = size or Size()
     trial, probes = Trial(raw), _probes(raw)
     sums: dict[tuple[Case, str], Call] = {
         (case, method): trial.sum_of(*case, method) for case in size.cases for method in METHODS

@@ -227,7 +227,7 @@ def scale(args: Namespace) -> None:
             prepare()
             from fedmpi.bench import check
 
-            found = check.run(comm.raw, check.QUICK if args.quick else None)
+            found = check.run(comm.raw, check.QUICK if args.quick else check.Size())
         if comm.rank:
             return
         checks, tables = [found], []
