@@ -6,13 +6,14 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Octets, Vector
-from fedmpi.bench.arms import SIZE, Arm
+from fedmpi.bench.arms import Arm
 from fedmpi.rng import rng_for
 
 ROW = 250  # coordinates of a row
+ROWS = 0.3  # share of the rows that are kept
 
 
-def supports(size: int = SIZE, density: float = 0.1) -> list[Arm]:
+def supports(size: int, density: float) -> list[Arm]:
     """Return the arms of operations on flags: count, list positions, and mark them again."""
     pack, label = kernels.pack, f"at {100 * density:g} %"
     flags = (rng_for(0, "bench supports").random(size) < density).astype(np.uint8)
@@ -33,7 +34,7 @@ def supports(size: int = SIZE, density: float = 0.1) -> list[Arm]:
     ]
 
 
-def bitmaps(size: int = SIZE, density: float = 0.1) -> list[Arm]:
+def bitmaps(size: int, density: float) -> list[Arm]:
     """Return the arms of the formats for flags with their values: packed and bitmap."""
     rng, pack, moves = rng_for(0, "bench bitmaps"), kernels.pack, kernels.moves
     flags = (rng.random(size) < density).astype(np.uint8)
@@ -66,11 +67,11 @@ def bitmaps(size: int = SIZE, density: float = 0.1) -> list[Arm]:
     ]
 
 
-def blocks(size: int = SIZE, density: float = 0.3) -> list[Arm]:
+def blocks(size: int) -> list[Arm]:
     """Return the arms of whole units: dense, rows (one flag for a row) and runs of rows."""
     rng, pack, moves, lists = rng_for(0, "bench blocks"), kernels.pack, kernels.moves, kernels.lists
     starts = np.append(np.arange(0, size, ROW), size)
-    rows_ = (rng.random(starts.size - 1) < density).astype(np.uint8)
+    rows_ = (rng.random(starts.size - 1) < ROWS).astype(np.uint8)
     flags = np.repeat(rows_, np.diff(starts))
     values, wide = rng.standard_normal((2, size), np.float32).view(np.uint32)
     packed, back = np.empty(np.count_nonzero(flags), np.uint32), np.empty_like(flags)
@@ -107,7 +108,7 @@ def blocks(size: int = SIZE, density: float = 0.3) -> list[Arm]:
     ]
 
 
-def positions(count: int = SIZE // 4, density: float = 0.1) -> list[Arm]:
+def positions(count: int, density: float) -> list[Arm]:
     """Return the arms of the formats for `count` sorted positions with their values."""
     rng, lists = rng_for(0, "bench positions"), kernels.lists
     indices = np.cumsum(rng.geometric(density, count)).astype(np.uint32)
@@ -147,7 +148,7 @@ def positions(count: int = SIZE // 4, density: float = 0.1) -> list[Arm]:
     ]
 
 
-def sixteen_bits(size: int = SIZE) -> list[Arm]:
+def sixteen_bits(size: int) -> list[Arm]:
     """Return the arms of 16-bit values."""
     values = rng_for(0, "bench 16 bits").standard_normal(size, np.float32)
     halves, wide, run = np.empty(size, np.uint16), np.empty(size, np.float32), kernels.halves

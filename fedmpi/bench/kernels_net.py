@@ -43,6 +43,7 @@ RATIOS = (0.5, 0.25, 0.1)
 MASKED = tuple((name, shape) for name, shape, _ in (STEPS[0], STEPS[1], STEPS[4]))
 # (density, least ratio of a step under a static mask to the dense one)
 DENSITIES = ((0.2, None), (0.1, 1.0), (0.05, 1.4), (0.01, 2.0))
+BATCH = 32  # samples of a step
 STREAK, MOST_RUNS = 0.01, 16  # CPU seconds, and most runs, of an arm in a row
 
 
@@ -63,19 +64,19 @@ class Row:
 
 
 def steps(
-    models: Sequence[tuple[str, Shape, float]] = STEPS, batch: int = 32, turns: int = 30
+    models: Sequence[tuple[str, Shape, float]] = STEPS, turns: int = 30
 ) -> list[Row]:
     """Return a Row per model: a whole training step of the kernels against torch eager."""
     rows = []
     for name, shape, bar in models:
-        engine, module, x, y = setting(name, shape, batch)
+        engine, module, x, y = setting(name, shape, BATCH)
         arms = step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
-        rows.append(_row(f"step {name} batch {batch}", arms, turns, bar))
+        rows.append(_row(f"step {name} batch {BATCH}", arms, turns, bar))
     return rows
 
 
 def skeletons(
-    models: Sequence[tuple[str, Shape]] = SKELETONS, batch: int = 32, turns: int = 50
+    models: Sequence[tuple[str, Shape]] = SKELETONS, turns: int = 50
 ) -> list[Row]:
     """Return a Row per model and kept ratio: back-prop of all convolutions against the best dense.
 
@@ -84,14 +85,14 @@ def skeletons(
     """
     rows = []
     for name, shape in models:
-        engine, module, x, y = setting(name, shape, batch)
+        engine, module, x, y = setting(name, shape, BATCH)
         engine.gradient(engine.weights, x, y, engine.grad)
         best = _best_dense(engine, module, x, turns)
         for ratio in RATIOS:
             backward = skeleton(engine.layout, ratio)
             kept = [rows_.mean() for rows_ in backward.rows or () if rows_ is not None]
             bar = 0.6 / _share(engine.layout, backward)
-            arms = _all(_convolutions(engine, batch, backward)), _all(best)
+            arms = _all(_convolutions(engine, BATCH, backward)), _all(best)
             label = f"back-prop {name} r {ratio} (kept {min(kept):.2f} to {max(kept):.2f})"
             rows.append(_row(label, arms, turns, bar))
     return rows
@@ -99,11 +100,11 @@ def skeletons(
 
 def skeleton_steps() -> list[Row]:
     """Return two Rows for a large network: back-prop of its convolutions, and the whole step."""
-    name, shape, ratio, batch, turns = "resnet18", (3, 32, 32), 0.1, 32, 5
-    engine, module, x, y = setting(name, shape, batch)
+    name, shape, ratio, turns = "resnet18", (3, 32, 32), 0.1, 5
+    engine, module, x, y = setting(name, shape, BATCH)
     engine.gradient(engine.weights, x, y, engine.grad)
     backward = skeleton(engine.layout, ratio)
-    arms = _all(_convolutions(engine, batch, backward)), _all(_best_dense(engine, module, x, turns))
+    arms = _all(_convolutions(engine, BATCH, backward)), _all(_best_dense(engine, module, x, turns))
     dense = step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
     best = dense[int(times(dense, turns).min(axis=0).argmin())]
     whole = step_of(engine, x, y, backward), best
@@ -115,7 +116,7 @@ def skeleton_steps() -> list[Row]:
 
 def masks(
     models: Sequence[tuple[str, Shape]] = MASKED,
-    densities: Sequence[tuple[float, float | None]] = DENSITIES, batch: int = 32, turns: int = 30,
+    densities: Sequence[tuple[float, float | None]] = DENSITIES, turns: int = 30,
 ) -> list[Row]:
     """Return two Rows per model and density: 10 steps under a mask against 10 dense steps.
 
@@ -124,9 +125,9 @@ def masks(
     """
     rows = []
     for name, shape in models:
-        engine, _, x, y = setting(name, shape, batch)
+        engine, _, x, y = setting(name, shape, BATCH)
         weights, tensors = engine.weights.copy(), sparsity.prunable(engine.layout)
-        dense = _all([step_of(setting(name, shape, batch)[0], x, y)] * 10)
+        dense = _all([step_of(setting(name, shape, BATCH)[0], x, y)] * 10)
         for density, bar in densities:
             rng = rng_for(0, "bench masks")
             mask = sparsity.random_mask(engine.layout, tensors, [density] * len(tensors), rng)

@@ -10,23 +10,22 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Vector
 from fedmpi.bench import kernels_formats as formats
-from fedmpi.bench.arms import SIZE, Arm, Row
+from fedmpi.bench.arms import Arm, Row
 from fedmpi.bench.measure import Bar
 from fedmpi.rng import rng_for
 
 Feedback: TypeAlias = Callable[[Vector, Vector, int], object]
 DENSITIES = (0.01, 0.1, 0.5)
+SHARE = 0.01  # of the entries is selected
 
 
-def selection(
-    size: int = SIZE, share: float = 0.01, torch_feedback: Feedback | None = None
-) -> list[Arm]:
+def selection(size: int, torch_feedback: Feedback | None = None) -> list[Arm]:
     """Return the arms of exact selection, with and without error feedback.
 
     `torch_feedback(update, residual, count)` does the same as `feedback` with torch, in float32[n]
     arrays; None leaves this comparison out.
     """
-    rng, count, select = rng_for(0, "bench selection"), round(share * size), kernels.select
+    rng, count, select = rng_for(0, "bench selection"), round(SHARE * size), kernels.select
     update, residual = rng.standard_normal((2, size), np.float32)
     indices, picked = np.empty(count, np.uint32), np.empty(count, np.float32)
     left = residual.copy()
@@ -45,7 +44,7 @@ def selection(
     ]
 
 
-def sums(size: int = SIZE) -> list[Arm]:
+def sums(size: int) -> list[Arm]:
     """Return the arm of the exact sum, beside the same pass over float64."""
     values = rng_for(0, "bench sums").standard_normal(size, np.float32)
     exact, plain = np.zeros(size, np.int64), np.zeros(size)
@@ -60,9 +59,9 @@ def sums(size: int = SIZE) -> list[Arm]:
     return [Arm("exact add", size, 20 * size, run, peer)]
 
 
-def every(size: int = SIZE, torch_feedback: Feedback | None = None) -> list[Arm]:
+def every(size: int, torch_feedback: Feedback) -> list[Arm]:
     """Return all arms of the sparse kernels: those of this module and of kernels_formats.py."""
-    arms = selection(size, torch_feedback=torch_feedback) + sums(size)
+    arms = selection(size, torch_feedback) + sums(size)
     arms += formats.blocks(size) + formats.sixteen_bits(size)
     for density in DENSITIES:
         arms += formats.supports(size, density) + formats.bitmaps(size, density)
