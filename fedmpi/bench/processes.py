@@ -53,13 +53,18 @@ class Launch:
     switches: tuple[str, ...] = ()
     program: tuple[str, ...] = ("-m", "fedmpi")
 
+    @property
+    def command(self) -> list[Word]:
+        """Return the words that start fedmpi."""
+        return [self.python, *self.switches, *self.program]
+
     def can(self, ranks: int) -> bool:
         """Return whether `ranks` ranks can be started."""
         return ranks == 1 or (bool(self.mpiexec) and ranks <= self.most)
 
     def fedmpi(self, words: Words, ranks: int = 1) -> Found:
         """Run `fedmpi WORDS --json FILE`; return the dict in FILE, with "launched_at"."""
-        return self.run([self.python, *self.switches, *self.program, *words, "--json"], ranks)
+        return self.run([*self.command, *words, "--json"], ranks)
 
     def run(self, words: Words, ranks: int = 1) -> Found:
         """Run `words` with the name of a JSON file for the answer, and return the answer's dict.

@@ -120,7 +120,7 @@ def _reductions(launch: Launch, folder: Path, ranks: int, text: str) -> tuple[Re
     config, out = folder / "run.toml", folder / "run.h5"
     config.write_text(text)
     words: list[Word] = ["run", config, "-o", out, "--overwrite", "--quiet"]
-    launch.finish([launch.python, *launch.switches, *launch.program, *words], ranks)
+    launch.finish([*launch.command, *words], ranks)
     with reader.open(out) as done:
         seconds = np.asarray(done.phases.reduce[FIRST:]).max(axis=1)
         return seconds, float(np.median(done.rounds.density_union[FIRST:]))
