@@ -150,6 +150,7 @@ def _row(
 ) -> Found:
     """Measure one model with both engines in turn; after `end` no turn begins."""
     row = {"model": model, "device": device, "ranks": ranks}
+    nothing = {"torch": None, "batched": None, "over_torch": None}
     seconds: dict[str, list[float]] = {"torch": [], "batched": []}
     with TemporaryDirectory(prefix="fedmpi-bench-") as folder:
         path = Path(folder, "bench.toml")
@@ -162,10 +163,9 @@ def _row(
                     say(f"{model}, {engine}, pass {number + 1} of {size.passes}")
                     found += _measured(launch, path, engine, device, ranks)
         except FedmpiError as error:
-            note = str(error).splitlines()[-1]
-            return row | {"torch": None, "batched": None, "over_torch": None, "note": note}
+            return row | nothing | {"note": str(error).splitlines()[-1]}
     if not seconds["batched"]:
-        return row | {"torch": None, "batched": None, "over_torch": None, "note": LEFT_OUT}
+        return row | nothing | {"note": LEFT_OUT}
     rates = {name: size.per_round / float(np.median(found)) for name, found in seconds.items()}
     return row | rates | {"over_torch": rates["batched"] / rates["torch"], "note": ""}
 
