@@ -79,9 +79,7 @@ def submit(args: Namespace) -> None:
 
 def _refuse_another(kept: "Snapshot", out: Path) -> None:
     """Raise ResultError if a queued or running job will write `out`."""
-    from fedmpi.scheduler import SCHEDULERS
-
-    if job := kept.alive(SCHEDULERS, os.environ).get("-"):
+    if job := kept.alive(os.environ).get("-"):
         raise ResultError(f"{out}: job {job}, which is queued or runs, writes it; "
                           "wait for it, or end it first")
 

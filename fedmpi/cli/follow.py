@@ -102,11 +102,11 @@ def check_no_job_waits(out: Path, environ: Mapping[str, str]) -> None:
     `environ` is the environment. Inside a job nothing is checked, since thousands of jobs would
     query the scheduler.
     """
-    from fedmpi.scheduler import SCHEDULERS, in_job, snapshot
+    from fedmpi.scheduler import in_job, snapshot
 
     if in_job(environ):
         return
-    job, state = snapshot.state_of(out, SCHEDULERS, environ) or ("", "")
+    job, state = snapshot.state_of(out, environ) or ("", "")
     if state.partition(" ")[0] in QUEUED:
         raise ResultError(f"{out}: job {job}, which is {state}, waits in the queue to write it; "
                           "wait for it, or end it first")
@@ -180,13 +180,13 @@ class QueuedJob:
 
     def _ask(self, fresh: bool = False) -> None:
         """Query the scheduler, unless the last query was a moment ago."""
-        from fedmpi.scheduler import SCHEDULERS, snapshot
+        from fedmpi.scheduler import snapshot
 
         now, pause = monotonic(), ASK_EVERY / 5 if fresh else ASK_EVERY
         if self._asked is not None and now - self._asked < pause:
             return
         before, self._asked = self._found, now
-        self._found = snapshot.state_of(self._out, SCHEDULERS, os.environ)
+        self._found = snapshot.state_of(self._out, os.environ)
         if self._found and (self._found[1] or (before and before[0] != self._found[0])):
             self._seen = now
 

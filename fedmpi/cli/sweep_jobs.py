@@ -77,9 +77,7 @@ def _arrays(
 
 def free(kept: "Snapshot", todo: Sequence[int]) -> tuple[Mapping[str, str], list[int]]:
     """Return the points that jobs have already, and the lines of the other points of `todo`."""
-    from fedmpi.scheduler import SCHEDULERS
-
-    taken = kept.alive(SCHEDULERS, os.environ)
+    taken = kept.alive(os.environ)
     lines = [i + 1 for i in todo if str(i + 1) not in taken]
     if len(lines) < len(todo):
         print(f"{len(todo) - len(lines)} of them wait or run already")

@@ -13,7 +13,7 @@ from typing import Any
 from fedmpi import user_code
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.record.flock import has_path, try_lock
-from fedmpi.scheduler import Scheduler
+from fedmpi.scheduler import SCHEDULERS
 from fedmpi.scheduler.command import Environ, RefusedError
 
 
@@ -117,21 +117,18 @@ class Snapshot:
                     shutil.rmtree(self.folder, ignore_errors=True)
                 raise
 
-    def alive(self, schedulers: Mapping[str, Scheduler], environ: Environ) -> dict[str, str]:
-        """Return {line: job} of the lines whose jobs are queued or running; "-" without a table.
-
-        `schedulers` are the modules by name.
-        """
+    def alive(self, environ: Environ) -> dict[str, str]:
+        """Return {line: job} of the lines whose jobs are queued or running; "-" without a table."""
         found: dict[str, str] = {}
         asked: dict[str, set[str]] = {}
-        for name, job, task, lines in self.submitted(schedulers):
+        for name, job, task, lines in self.submitted():
             if job not in asked:
-                asked[job] = schedulers[name].alive(job, environ)
+                asked[job] = SCHEDULERS[name].alive(job, environ)
             if asked[job] & {task, "-"} or (task == "-" and asked[job]):
                 found |= dict.fromkeys(lines.split(","), job)
         return found
 
-    def submitted(self, schedulers: Mapping[str, Scheduler]) -> list[list[str]]:
+    def submitted(self) -> list[list[str]]:
         """Return (scheduler, job, task, lines) of all jobs on the list, the oldest first."""
         try:
             lines = self.record.read_text(encoding="utf-8").splitlines()
@@ -140,12 +137,10 @@ class Snapshot:
         except (OSError, UnicodeDecodeError):
             raise ConfigError(f"{self.record}: cannot be read; move it away") from None
         rows = [line.split() for line in lines]
-        return [row for row in rows if len(row) == 4 and row[0] in schedulers]
+        return [row for row in rows if len(row) == 4 and row[0] in SCHEDULERS]
 
 
-def state_of(
-    out: Path, schedulers: Mapping[str, Scheduler], environ: Environ
-) -> tuple[str, str] | None:
+def state_of(out: Path, environ: Environ) -> tuple[str, str] | None:
     """Return (job, state) of the newest job that writes the result file `out`.
 
     The state is the scheduler's word and reason, "" for a job that is neither queued nor running.
@@ -154,8 +149,8 @@ def state_of(
     kept, line = Snapshot(out.with_suffix(".job")), "-"
     if not kept.record.exists():
         kept, line = Snapshot(out.parent / "sweep.job"), _line_of(out)
-    rows = [row for row in kept.submitted(schedulers) if line in row[3].split(",")]
-    states = [(job, schedulers[name].state(job, task, environ)) for name, job, task, _ in rows[-2:]]
+    rows = [row for row in kept.submitted() if line in row[3].split(",")]
+    states = [(job, SCHEDULERS[name].state(job, task, environ)) for name, job, task, _ in rows[-2:]]
     # A job may submit the next before it ends: the newest job with a state counts.
     return next((found for found in reversed(states) if found[1]), states[-1] if states else None)
 

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from fedmpi.config import parse
 from fedmpi.errors import ConfigError, typed
-from fedmpi.scheduler import SCHEDULERS
 from fedmpi.scheduler.snapshot import Snapshot
 from fedmpi.text_file import text_of
 
@@ -98,7 +97,7 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
         reason = getattr(error, "strerror", None) or "is no text"
         raise ConfigError(f"{path}: {reason}; choose another folder") from None
     if not text.startswith(old):
-        jobs = [row[1] for row in Snapshot(path.with_name("sweep.job")).submitted(SCHEDULERS)]
+        jobs = [row[1] for row in Snapshot(path.with_name("sweep.job")).submitted()]
         said = (f", which its jobs may still read ({', '.join(dict.fromkeys(jobs[-3:]))}); "
                 if jobs else "; no job reads it: move it away, or ")
         raise ConfigError(f"{path}: holds another sweep{said}choose another folder "

@@ -108,13 +108,13 @@ def test_what_cannot_be_followed_is_named(watch, queue, tmp_path, capsys):
 
 
 def test_a_point_of_a_sweep_is_known_by_its_line(queue, tmp_path):
-    from fedmpi.scheduler import SCHEDULERS, snapshot
+    from fedmpi.scheduler import snapshot
 
     queue("RUNNING None\n")
     (tmp_path / "sweep.job").mkdir()
     (tmp_path / "sweep.job/submitted").write_text("slurm 4711 0 1\nslurm 4711 1 2,3\n")
     (tmp_path / "points.tsv").write_text("file\trun.seed\np1.h5\t1\np2.h5\t2\n")
-    found = [snapshot.state_of(tmp_path / name, SCHEDULERS, os.environ)
+    found = [snapshot.state_of(tmp_path / name, os.environ)
              for name in ("p1.h5", "p2.h5", "p4.h5")]
     assert found == [("4711", "RUNNING"), ("4711", "RUNNING"), None]
 

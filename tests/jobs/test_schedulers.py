@@ -201,7 +201,7 @@ def test_a_point_of_a_sweep_is_followed_by_a_job_for_it_alone(
     more = {"CODE": "75", "PBS_ARRAY_INDEX": "1", "PBS_JOBID": "4713[1].pbs01", "FEDMPI_TASK": "1"}
     assert subprocess.run(["bash", path], env=env | more, timeout=120).returncode == 75
     assert again.format(path=path) in (tmp_path / "notes").read_text()
-    assert kept.submitted(SCHEDULERS) == [[scheduler, job, "-", "2"]]
+    assert kept.submitted() == [[scheduler, job, "-", "2"]]
     if scheduler == "pbs":
         here = path.read_text()
         without = here.replace("#PBS -J 0-1\n", "").replace("-^array_index^.pbs", ".pbs")
@@ -237,7 +237,7 @@ def test_which_tasks_wait_or_run(env, tmp_path):
     kept.note("pbs", ["4713[].pbs01"], [(0, [3, 4]), (1, [7, 9])])
     kept.note("flux", ["f4711", "f4710"], [(0, [1]), (1, [2])])
     kept.note("pbs", ["4711.pbs01"], [(0, [5])])  # one task is no array there
-    assert kept.alive(SCHEDULERS, env) == {
+    assert kept.alive(env) == {
         "7": "4713[].pbs01", "9": "4713[].pbs01", "1": "f4711", "5": "4711.pbs01"}
 
 
