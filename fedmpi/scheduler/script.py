@@ -67,27 +67,27 @@ class Script:
         self.prepare = prepare
 
     def one(
-        self, folder: Snapshot, out: Path, overrides: Iterable[str], changes: Iterable[str] = (),
+        self, kept: Snapshot, out: Path, overrides: Iterable[str], changes: Iterable[str] = (),
         digests: str = "",
     ) -> str:
-        """Return the script of one experiment with its files in the Snapshot `folder`."""
-        values = {"config": folder.config, "out": out, "overrides": [*map(str, overrides)],
+        """Return the script of one experiment with its files in the Snapshot `kept`."""
+        values = {"config": kept.config, "out": out, "overrides": [*map(str, overrides)],
                   "changes": [*map(str, changes)], "points": "", "lines": [], "pack": 0,
-                  "digests": digests, "record": folder.record}
-        path = folder.script(self.scheduler)
+                  "digests": digests, "record": kept.record}
+        path = kept.script(self.scheduler)
         return self._text(path, out.with_suffix(""), values)
 
     def sweep(
-        self, folder: Snapshot, path: Path, points: Path, lines: Sequence[int], pack: bool,
+        self, kept: Snapshot, path: Path, points: Path, lines: Sequence[int], pack: bool,
         parallel: int | None = None, digests: str = "",
     ) -> str:
         """Return the script, to be at `path`, of the points of a sweep: `lines` of table `points`.
 
         With `pack` each task of the array runs one point on each of its ranks.
         """
-        values = {"config": folder.config, "out": "", "overrides": [], "changes": [],
+        values = {"config": kept.config, "out": "", "overrides": [], "changes": [],
                   "points": points, "lines": [*map(str, lines)], "pack": int(pack),
-                  "digests": digests, "record": folder.record}
+                  "digests": digests, "record": kept.record}
         log = points.with_name("sweep")
         return self._text(path, log, values, self.tasks(lines, pack), parallel)
 
