@@ -51,25 +51,11 @@ def sweep(args: Namespace) -> int:
     Points that are queued or running are skipped. Arrays that are too large for the cluster
     are split. With --pack N a node runs N points of one rank at once, each with its own log.
     """
-    from fedmpi.comm.launch import launched
     from fedmpi.scheduler import snapshot
     from fedmpi.scheduler import sweep as plans
     from fedmpi.scheduler.options import check_path
 
-    if launched(os.environ):
-        raise ConfigError("sweep starts its own ranks: use --ranks N or --submit, not mpiexec")
-    for name in ("ranks", "parallel", "pack"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise ConfigError(f"--{name} {value}: must be 1 or more")
-    if args.pack and (not args.submit or args.tasks_per_node):
-        raise ConfigError("--pack N goes with --submit, and says how many ranks a node has: "
-                          "leave --tasks-per-node out")
-    of_job = "--parallel" if args.parallel else first_of_job(args)
-    if of_job and not args.submit:
-        raise ConfigError(f"{of_job}: is for jobs; add --submit, or leave it out")
-    if args.submit and args.ranks > 1:
-        raise ConfigError(f"--ranks {args.ranks}: is for runs here; the ranks of a job are "
-                          "--nodes times --tasks-per-node")
+    _check_words(args)
     plan = plans.read(args.sweep)
     folder = check_path(args.out)
     if folder.exists() and not folder.is_dir():
@@ -88,6 +74,26 @@ def sweep(args: Namespace) -> int:
     plans.write_table(folder, plan.points)
     _, lines = free(snapshot.Snapshot(folder / "sweep.job"), todo)
     return _run_here(args, plan, folder, [line - 1 for line in lines])
+
+def _check_words(args: Namespace) -> None:
+    """Raise ConfigError for options of the command line that do not go together."""
+    from fedmpi.comm.launch import launched
+
+    if launched(os.environ):
+        raise ConfigError("sweep starts its own ranks: use --ranks N or --submit, not mpiexec")
+    for name in ("ranks", "parallel", "pack"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: must be 1 or more")
+    if args.pack and (not args.submit or args.tasks_per_node):
+        raise ConfigError("--pack N goes with --submit, and says how many ranks a node has: "
+                          "leave --tasks-per-node out")
+    of_job = "--parallel" if args.parallel else first_of_job(args)
+    if of_job and not args.submit:
+        raise ConfigError(f"{of_job}: is for jobs; add --submit, or leave it out")
+    if args.submit and args.ranks > 1:
+        raise ConfigError(f"--ranks {args.ranks}: is for runs here; the ranks of a job are "
+                          "--nodes times --tasks-per-node")
+
 
 
 def _unfinished(plan: "Sweep", folder: Path) -> list[int]:
