@@ -100,7 +100,7 @@ def _start_ranks(args: Namespace) -> int:
     """Start ranks of this command, and return their exit code."""
     from fedmpi.cli import launchers, submission
 
-    words = [*launchers.launch_of(args.mpi), *submission.own_command(), "doctor", "--mpi",
+    words = [*launchers.words_for(args.mpi), *submission.own_command(), "doctor", "--mpi",
              "--seconds", args.seconds, "-o", args.out, *([args.config] if args.config else [])]
     return subprocess.run([str(word) for word in words]).returncode
 

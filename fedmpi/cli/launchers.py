@@ -8,7 +8,7 @@ from fedmpi.comm.library import family
 from fedmpi.errors import ConfigError
 
 
-def launch_of(ranks: int) -> list[str]:
+def words_for(ranks: int) -> list[str]:
     """Return the words that start `ranks` ranks here. Raises ConfigError without an mpiexec."""
     if not (found := mpiexec()):
         raise ConfigError("no mpiexec to start ranks; load your MPI's module or install "

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from fedmpi.cli.launchers import launch_of, of_open_mpi
+from fedmpi.cli.launchers import of_open_mpi, words_for
 from fedmpi.cli.run import STOPPED_EARLY
 from fedmpi.cli.submission import add_job, first_of_job, own_command
 from fedmpi.cli.sweep_jobs import free, submit
@@ -23,7 +23,6 @@ from fedmpi.text_file import text_of
 if TYPE_CHECKING:
     from fedmpi.experiment.stop import Stop
     from fedmpi.scheduler.sweep import Point, Sweep
-
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -75,6 +74,7 @@ def sweep(args: Namespace) -> int:
     _, lines = free(snapshot.Snapshot(folder / "sweep.job"), todo)
     return _run_here(args, plan, folder, [line - 1 for line in lines])
 
+
 def _check_words(args: Namespace) -> None:
     """Raise ConfigError for options of the command line that do not go together."""
     from fedmpi.comm.launch import launched
@@ -93,7 +93,6 @@ def _check_words(args: Namespace) -> None:
     if args.submit and args.ranks > 1:
         raise ConfigError(f"--ranks {args.ranks}: is for runs here; the ranks of a job are "
                           "--nodes times --tasks-per-node")
-
 
 
 def _unfinished(plan: "Sweep", folder: Path) -> list[int]:
@@ -192,7 +191,7 @@ def _run_point(args: Namespace, base: Path, out: Path, point: "Point", stop: "St
     else:
         words = ["run", base, "-o", out]
         words += [word for override in point.overrides() for word in ("--set", override)]
-    ranks = launch_of(args.ranks) if args.ranks > 1 else []
+    ranks = words_for(args.ranks) if args.ranks > 1 else []
     return _wait([str(word) for word in [*ranks, *own_command(), *words]], stop,
                  apart=bool(ranks) and of_open_mpi(ranks[0]))
 

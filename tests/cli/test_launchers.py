@@ -53,8 +53,8 @@ def test_more_ranks_than_cores_are_asked_for_as_the_launcher_wants(
     path = made(tmp_path / "mpiexec", version)
     monkeypatch.setattr(launchers, "mpiexec", lambda: path)
     here = len(os.sched_getaffinity(0))
-    assert launchers.launch_of(here) == [path, "-n", str(here)]  # which stay bound to cores
-    assert launchers.launch_of(here + 1) == [path, *more, "-n", str(here + 1)]
+    assert launchers.words_for(here) == [path, "-n", str(here)]  # which stay bound to cores
+    assert launchers.words_for(here + 1) == [path, *more, "-n", str(here + 1)]
 
 
 @pytest.fixture
