@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fedmpi.cli.terminal import can_show, printable
 from fedmpi.cli.words import Verbs
@@ -104,7 +104,7 @@ def table(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Compare runs: accuracy over rounds, bytes and virtual seconds, and the price of a target."""
-    from fedmpi.analysis import curves, seeds
+    from fedmpi.analysis import seeds
     from fedmpi.analysis.compare import compare as comparison_of
     from fedmpi.analysis.text_tables import as_json
 
@@ -115,33 +115,45 @@ def compare(args: argparse.Namespace) -> None:
                           "leave it out")
     view, runs = _view(args.views), opened(args.outs)
     comparison = comparison_of(runs, args.target)
-    if args.plot:
-        from fedmpi.analysis.draw import draw
-
-        draw(runs, str(args.plot), comparison.target)
-        print(f"drawn in {args.plot}", file=sys.stderr)
-    if args.figure:
-        from fedmpi.analysis.paper import figure
-
-        figure(runs, str(args.figure), args.columns or 2, comparison.target)
-        print(f"figure in {args.figure}", file=sys.stderr)
+    _draw(args, runs, comparison.target)
     found = seeds.rows(runs, comparison.target)
-    rows, counted = list(comparison.rows), [view[0](run) for run in runs] if view else []
+    rows, counted = list(comparison.rows), [view.count(run) for run in runs] if view else []
     if args.json:
         if counted:
             rows = [row | {"views": seen} for row, seen in zip(rows, counted, strict=True)]
         print(as_json({"target": comparison.target, "rows": rows, "groups": found}))
-    else:
-        grouped = len(found) < len(runs) and not args.each
-        shown = seeds.text(found, comparison.target) if grouped else comparison.text()
-        notes = comparison.remarks() if grouped else []
-        print(printable("\n".join([shown, *notes])))
-        if view:
-            print(printable("\n" + view[1]([row["run"] for row in rows], counted)))
-        if not args.no_curves:
-            drawn = curves.text(runs)
-            shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
-            print("\n" + shown)
+        return
+    grouped = len(found) < len(runs) and not args.each
+    shown = seeds.text(found, comparison.target) if grouped else comparison.text()
+    notes = comparison.remarks() if grouped else []
+    print(printable("\n".join([shown, *notes])))
+    if view:
+        print(printable("\n" + view.text([row["run"] for row in rows], counted)))
+    if not args.no_curves:
+        _show_curves(runs)
+
+
+def _draw(args: argparse.Namespace, runs: "Sequence[Run]", target: float | None) -> None:
+    """Draw the pictures that --plot and --figure ask for."""
+    if args.plot:
+        from fedmpi.analysis.draw import draw
+
+        draw(runs, str(args.plot), target)
+        print(f"drawn in {args.plot}", file=sys.stderr)
+    if args.figure:
+        from fedmpi.analysis.paper import figure
+
+        figure(runs, str(args.figure), args.columns or 2, target)
+        print(f"figure in {args.figure}", file=sys.stderr)
+
+
+def _show_curves(runs: "Sequence[Run]") -> None:
+    """Print the curves of accuracy, where the terminal has their letters."""
+    from fedmpi.analysis import curves
+
+    drawn = curves.text(runs)
+    shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
+    print("\n" + shown)
 
 
 def export(args: argparse.Namespace) -> None:
@@ -168,14 +180,21 @@ class _Views(argparse.Action):
         namespace.stray = [] if named else [(len(namespace.outs or ()), value)]
 
 
-def _view(name: str | None) -> "tuple[Callable[[Run], Any], Callable[..., str]] | None":
-    """Return (function of a run, function that shows its results) of a view, None for no view."""
+class _View(NamedTuple):
+    """A view of compare: `count` gives its result of a run, `text` the table of the runs."""
+
+    count: "Callable[[Run], Any]"
+    text: Callable[..., str]
+
+
+def _view(name: str | None) -> _View | None:
+    """Return the view named `name`, None for no view."""
     from fedmpi.analysis import own_models, views
 
     if name is None:
         return None
-    return {"traffic": (views.view, views.text),
-            "fedskel": (own_models.scores, own_models.text)}[name]
+    return {"traffic": _View(views.view, views.text),
+            "fedskel": _View(own_models.scores, own_models.text)}[name]
 
 
 def upgrade(args: argparse.Namespace) -> None:
