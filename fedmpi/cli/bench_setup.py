@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from argparse import ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -109,17 +109,3 @@ def write(path: Path | None, found: "Found | None") -> None:
     """Write a dict as JSON to `path`, if there is one."""
     if path:
         path.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def warmup(args: Namespace) -> None:
-    """Compile the kernels into this node's cache; the ranks of a node share the work."""
-    from fedmpi.cli.ranks import ending_together, joined
-
-    comm = joined(os.environ)
-    with ending_together(comm, args.debug):
-        folder = prepare()
-        from fedmpi.bench.warm import warm
-
-        seconds = warm(comm)
-    if comm.rank == 0:
-        print(f"kernels ready after {seconds:.1f} s, in {folder}")

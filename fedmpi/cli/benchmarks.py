@@ -1,4 +1,4 @@
-"""The verbs that measure: bench with its subcommands, and warmup."""
+"""The verb bench, with its subcommands."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from fedmpi.cli import bench_run, bench_setup
-from fedmpi.cli.bench_setup import launch_of, new_file, on_nodes, prepare, say, warmup, write
+from fedmpi.cli.bench_setup import launch_of, new_file, on_nodes, prepare, say, write
 from fedmpi.cli.bench_tables import show_arms, show_bars, show_choices, show_machine, show_rows
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.ranks import ending_together, joined
@@ -23,7 +23,7 @@ Verb: TypeAlias = Callable[[Namespace], None]
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """Add the verbs of this module to the parser."""
+    """Add the verb of this module to the parser."""
     from fedmpi.cli import verb
 
     parser = verbs.add_parser("bench", help="measure kernels, collectives, the round loop",
@@ -34,8 +34,6 @@ def add_verbs(verbs: Verbs) -> None:
         parser.add_argument("--json", type=new_file, metavar="FILE",
                             help="write the numbers to FILE")
         _ARGUMENTS[function](parser)
-    verb(verbs, warmup, "compile the kernels once per node",
-         "srun --ntasks-per-node=1 fedmpi warmup")
 
 
 def _with_quick(parser: ArgumentParser) -> None:
