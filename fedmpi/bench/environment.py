@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedmpi.bench.measure import Found
 from fedmpi.bench.processes import Launch
+from fedmpi.doctor import processors
 from fedmpi.errors import ConfigError
 from fedmpi.scheduler import in_job
 
@@ -14,19 +15,13 @@ LARGEST = 4096  # ranks in a job
 WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("asimd", "NEON"))
 
 
-def described(launch: Launch, cpuinfo: Path = Path("/proc/cpuinfo")) -> Found:
+def described(launch: Launch, cpuinfo: Path = processors.CPUINFO) -> Found:
     """Return processor, widest vector instructions, cores, and the load before, for JSON."""
-    processor, flags = "unknown processor", frozenset[str]()
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            name, _, value = (part.strip() for part in line.partition(":"))
-            if name == "model name":
-                processor = value
-            if name in ("flags", "Features"):
-                flags = frozenset(value.split())
+    text = processors.described(cpuinfo)
+    flags = processors.flags(text)
     found = [shown for flag, shown in WIDEST if flag in flags]
     return {
-        "processor": processor,
+        "processor": processors.model(text) or "unknown processor",
         "instructions": found[0] if found else "unknown instructions",
         "cores": launch.cores,
         "load_before": os.getloadavg(),

@@ -80,7 +80,4 @@ def _forget_old(folder: Path) -> None:
 
 def _processor() -> str:
     """Return the facts that compiled code depends on: the processor's name and features."""
-    lines = processors.described().splitlines()
-    wanted = ("model name", "flags", "Features", "CPU part")
-    found = sorted({line for line in lines if line.startswith(wanted)})
-    return "\n".join(found) or platform.processor()
+    return "\n".join(processors.lines_for_code(processors.described())) or platform.processor()

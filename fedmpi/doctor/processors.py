@@ -41,14 +41,25 @@ def model(cpuinfo: str) -> str:
 
 def instructions(cpuinfo: str) -> str:
     """Return the instruction set in the text of /proc/cpuinfo: a level, and flags beyond it."""
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
-    flags = set(found[1].split()) if found else set()
-    level = ["x86-64"] if "sse2" in flags else []
+    held = flags(cpuinfo)
+    level = ["x86-64"] if "sse2" in held else []
     for name, needed in LEVELS:
-        if not level or not flags.issuperset(needed):
+        if not level or not held.issuperset(needed):
             break
         level = [name]
-    return " ".join([*level, *(flag for flag in MORE if flag in flags)]) or "unknown"
+    return " ".join([*level, *(flag for flag in MORE if flag in held)]) or "unknown"
+
+
+def flags(cpuinfo: str) -> set[str]:
+    """Return the flags of the first processor in the text of /proc/cpuinfo."""
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    return set(found[1].split()) if found else set()
+
+
+def lines_for_code(cpuinfo: str) -> list[str]:
+    """Return the lines of /proc/cpuinfo that compiled code depends on: names and features."""
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return sorted({line for line in cpuinfo.splitlines() if line.startswith(wanted)})
 
 
 def differ(hosts: Sequence[str], kinds: Sequence[str]) -> str:

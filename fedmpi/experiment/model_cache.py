@@ -107,8 +107,7 @@ def _forget(folder: Path) -> None:
 
 def _surroundings(environ: Mapping[str, str]) -> list[Any]:
     """Return the processor, the variables that choose its instructions, and the libraries."""
-    lines = processors.described().splitlines()
-    cpu = sorted({line for line in lines if line.startswith(("model name", "flags"))})
+    cpu = processors.lines_for_code(processors.described())
     held = {name: environ.get(name) for name in VARIABLES}
     return [cpu, held, [version_of(name) for name in ("torch", "numpy")]]
 

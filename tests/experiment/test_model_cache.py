@@ -95,6 +95,14 @@ def test_other_code_processors_and_libraries_have_models_of_their_own(tmp_path, 
     assert len(files(tmp_path)) == 4
 
 
+def test_kinds_of_arm_processors_have_models_of_their_own(tmp_path, monkeypatch):
+    for part in ("0xd0c", "0xd40"):
+        lines = f"Features\t: fp asimd\nCPU part\t: {part}\n"
+        monkeypatch.setattr(model_cache.processors, "described", lambda lines=lines: lines)
+        made(tmp_path)
+    assert len(files(tmp_path)) == 2
+
+
 @pytest.mark.parametrize("tree", [
     TREE | {"run": {"engine": "torch"}},
     TREE | {"model": {"name": "tests.twins.net:small"}, "data": TREE["data"] | {"side": 8}},
