@@ -74,7 +74,7 @@ def node_engine(
         if not model:
             return building()
         whole = Network(deserialised(model, data.local.batch_size), model["weights"])
-        backends = _PartBackends(sample, resolved.config.run, data, width)
+        backends = partial(_part_backend, sample, resolved.config.run, data, width)
         networks = Networks(make, sample, backends, whole)
         return KernelsEngine(networks, data, on_step)
 
@@ -164,16 +164,10 @@ def _on_device(config: Config, comm: Comm) -> OnDevice:
     return OnDevice(device, run.chunk, run.precision, config.selected)
 
 
-class _PartBackends:
-    """Makes the backends of parts of the model when a client first trains one; needs torch."""
+def _part_backend(
+    sample: AnyArray, run: RunSection, data: ClientData, width: int, module: Any
+) -> tuple[Gradients, Vector]:
+    """Return the backend of a part of the model, as a client first trains it; needs torch."""
+    from fedmpi.learn.engines import backend_of
 
-    def __init__(self, sample: AnyArray, run: RunSection, data: ClientData, width: int) -> None:
-        self._sample, self._run, self._data, self._width = sample, run, data, width
-
-    def __call__(self, module: Any) -> tuple[Gradients, Vector]:
-        from fedmpi.learn.engines import backend_of
-
-        run = self._run
-        return backend_of(
-            module, self._sample, run.engine, run.threads_per_rank, self._data, self._width
-        )
+    return backend_of(module, sample, run.engine, run.threads_per_rank, data, width)
