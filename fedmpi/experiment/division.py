@@ -10,7 +10,7 @@ from fedmpi.rng import rng_for
 
 
 def split_of(
-    resolved: Resolved, root: Path | None, cache: Path | None = None
+    resolved: Resolved, root: Path | None, cache: Path | None
 ) -> tuple[Dataset, Partition | Drawn]:
     """Return the Dataset and the Partition of an experiment, without building the rest."""
     dataset: Dataset = load(resolved.config.data.name, root, resolved.data_keys, cache)
