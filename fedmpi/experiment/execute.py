@@ -17,7 +17,7 @@ from fedmpi.comm.base import Comm
 from fedmpi.errors import RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble, unseen
-from fedmpi.experiment.provenance import kept_in, mixture, provenance, schedule_of
+from fedmpi.experiment.provenance import kept_in, mixture, provenance, schedules_so_far
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.result_lock import failure_recorded, locked_by_run
 from fedmpi.experiment.save import CheckpointBudget, restore_checkpoint, save_checkpoint
@@ -228,7 +228,7 @@ def _writer(
     if start.resume:
         mixed = mixture(facts, kept_in(start.out))
         rounds, scheduled = resolved.config.run.rounds, experiment.algorithm.scheduled
-        schedule, other = schedule_of(start.out, rounds, next_round, scheduled)
+        schedule, other = schedules_so_far(start.out, rounds, next_round, scheduled)
         facts |= schedule
         writer = Writer.reopen(start.out, next_round, comm.size, resolved.values(), facts)
         writer.event("resume", f"from round {next_round} on {counted(comm.size, 'rank')}")

@@ -72,7 +72,7 @@ def kept_in(out: Out) -> dict[str, Any]:
     return facts
 
 
-def schedule_of(
+def schedules_so_far(
     out: Out, rounds: int, done: int, scheduled: bool
 ) -> tuple[dict[str, list[str]], str]:
     """Return (/provenance/schedule of a resumed run, a warning or "").
