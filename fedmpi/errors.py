@@ -113,6 +113,11 @@ def nearest(
     return f"{all_of_them}: {', '.join(known) or 'none'}"
 
 
+def nearest_key(key: str, known: Iterable[str], of: str = "") -> str:
+    """Return the end of a message on an unknown key; `of` is the name that decides on the keys."""
+    return nearest(key, known, f"known keys with {of}" if of else "known keys", 0.5)
+
+
 def typed(value: object) -> str:
     """Return a value as a user types it in TOML, with texts in '...' if possible.
 

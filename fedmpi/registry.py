@@ -14,7 +14,7 @@ from pkgutil import iter_modules
 from typing import Any, cast
 
 from fedmpi import hooks, user_code
-from fedmpi.errors import ConfigError, nearest
+from fedmpi.errors import ConfigError, nearest, nearest_key
 from fedmpi.section import Section, check
 
 _MARK = "__fedmpi__"  # attribute of an object that was made for fedmpi: its kind and its entry
@@ -63,7 +63,7 @@ class Entry:
         known, needed = self.names, self._parameters(needed=True)
         for key in given:
             if known is not None and key not in known:
-                hint = nearest(key, known, f"known keys with {of}" if of else "known keys", 0.5)
+                hint = nearest_key(key, known, of)
                 raise ConfigError(f"{place}: {prefix}{key}: unknown key; {hint}")
         if lacks := [key for key in needed if key not in given]:
             raise ConfigError(f"{place}: {prefix}{lacks[0]}: missing; give it a value, or a "

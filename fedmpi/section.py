@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedmpi.errors import ConfigError, either, nearest, typed
+from fedmpi.errors import ConfigError, either, nearest_key, typed
 
 # Names are shown on terminals, so they must not contain control characters.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
@@ -142,7 +142,7 @@ def _hint(section: type[BaseModel], path: Path, known: Sequence[str], of: str) -
     homes = [name for name in known if len(path) == 1 and key in _fields(section, (name,))]
     if homes and homes != known:
         return f"it belongs to a section: {either(f'{home}.{key}' for home in homes)}"
-    return nearest(key, known, f"known keys with {of}" if of else "known keys", 0.5)
+    return nearest_key(key, known, of)
 
 
 def _wanted(fault: Fault) -> str:

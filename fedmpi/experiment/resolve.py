@@ -14,7 +14,7 @@ from fedmpi import config as configuration
 from fedmpi import user_code
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
-from fedmpi.errors import ConfigError, either, nearest
+from fedmpi.errors import ConfigError, either, nearest_key
 from fedmpi.experiment.device_files import with_contents
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.losses import LOSSES, Loss
@@ -277,7 +277,7 @@ def _data_keys(section: configuration.DataSection, place: str) -> list[dict[str,
     elif None not in known:
         every = [*known[0], *known[1]]
         for key in (key for key in given if key not in every):
-            hint = nearest(key, [*every, *fields], f"known keys with {of}", 0.5)
+            hint = nearest_key(key, [*every, *fields], of)
             raise ConfigError(f"{place}: data.{key}: unknown key; {hint}")
     taken = []
     for thing, own, other in zip(things, known, known[::-1], strict=True):
