@@ -8,6 +8,8 @@ from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Bools, Flags, Integers, Reals, Vector
 from fedmpi.layout import Layout
 
+STEP = 0.05  # between the values of a grid
+
 
 def prunable(layout: Layout) -> tuple[int, ...]:
     """Return the tensors that may be pruned: weights of convolutions, linear layers and adapters.
@@ -259,7 +261,7 @@ def cubic(round: int, rounds: int, start: float, end: float) -> float:
     return end + (start - end) * (1.0 - round / rounds) ** 3
 
 
-def grid(least: float, most: float, step: float = 0.05) -> tuple[float, ...]:
-    """Return the ascending values `most`, `most` - `step`, ... that are at least `least`."""
-    count = int((most - least) / step + 1e-9)
-    return tuple(most - step * k for k in range(count, -1, -1))
+def grid(least: float, most: float) -> tuple[float, ...]:
+    """Return the ascending values `most`, `most` - STEP, ... that are at least `least`."""
+    count = int((most - least) / STEP + 1e-9)
+    return tuple(most - STEP * k for k in range(count, -1, -1))
