@@ -69,7 +69,7 @@ def first_round(
     flops = np.zeros(len(cohort.clients))  # the FLOPs of a round may exceed int64
     for i, client in enumerate(cohort.clients[:most].tolist()):
         plan = experiment.plan(state, 0, client)
-        cost = experiment.costs.of(plan, client, server.messages)
+        cost = experiment.costs.of(plan, client)
         job = Job(client, 0, state, plan, float(cohort.shares[i]))
         up[i] = bytes_up(server, experiment.config.run.seed, job)
         down[i], flops[i] = cost.bytes_down, cost.flops

@@ -201,7 +201,7 @@ class Buffered(Cohorts):
         for i in np.flatnonzero(homes == comm.rank).tolist():
             client = int(clients[i])
             plan = experiment.plan(state, round, client)
-            cost = experiment.costs.of(plan, client, server.messages)
+            cost = experiment.costs.of(plan, client)
             up = bytes_up(server, seed, Job(client, round, state, plan, 0.0))
             costs[i] = cost.bytes_down, up, cost.flops
         return comm.sum_array(costs)

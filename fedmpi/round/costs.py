@@ -32,10 +32,10 @@ class Costs:
     devices: Devices
     stages: Sequence[Stage] = ()
 
-    def of(self, plan: Plan, client: int, messages: Messages) -> RoundCost:
+    def of(self, plan: Plan, client: int) -> RoundCost:
         """Return the RoundCost of a client's round by its Plan."""
         work = self.flops(plan, client, self.samples(plan, client), self.probed(plan, client))
-        down = sum(message.size.total for message in messages.down(plan))
+        down = sum(message.size.total for message in self._messages.down(plan))
         up = self._up(plan)
         return RoundCost(down, up, work, self._memory_mb(plan))
 
@@ -86,7 +86,7 @@ class Costs:
 
     def seconds_of(self, client: int, plan: Plan) -> float:
         """Return the virtual seconds of a client's round by its Plan, without random variation."""
-        cost = self.of(plan, client, self._messages)
+        cost = self.of(plan, client)
         work = (cost.bytes_down, cost.bytes_up, cost.flops)
         return float(spans(self.devices, client, *work).total)
 
@@ -144,7 +144,7 @@ class Costs:
 
         def cost_of(value: float) -> RoundCost:
             """Return the RoundCost of a value for this client."""
-            cost = self.of(plan_of(value), client, self._messages)
+            cost = self.of(plan_of(value), client)
             return cost if bytes_up is None else replace(cost, bytes_up=bytes_up)
 
         policy = POLICIES[self.config.devices.policy]

@@ -26,7 +26,6 @@ from fedmpi.rng import rng_for
 from fedmpi.round.costs import Costs
 from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.memories import ClientStore
-from fedmpi.round.messages import Messages
 from fedmpi.round.server_optimizer import ServerOptimizer
 from fedmpi.round.visit import Server
 from fedmpi.selectors import Selector
@@ -111,13 +110,10 @@ class Experiment:
             return report.seen * self._flops_of_a_sample
         return self.costs.flops(plan, report.client, report.seen, report.probed)
 
-    def messages(self) -> Messages:
-        """Return a new Messages with this run's settings."""
-        return self.costs.messages()
-
     def server_side(self) -> Server:
         """Return the Server of a round's visits, with Messages of its own."""
-        return Server(self.algorithm, self.stages, self.messages(), self.memories.__getitem__)
+        messages = self.costs.messages()
+        return Server(self.algorithm, self.stages, messages, self.memories.__getitem__)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return the method's Plan for a client, with the steps that [devices] policy allows.

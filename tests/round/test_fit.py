@@ -24,7 +24,7 @@ FIT = (*DEVICES, "devices.policy=fit-deadline", "schedule.mode=deadline")
 
 def seconds(made, plan, client):
     """The virtual seconds of a plan, from its sizes."""
-    cost = made.costs.of(plan, client, made.messages())
+    cost = made.costs.of(plan, client)
     return spans(made.devices, client, cost.bytes_down, cost.bytes_up, cost.flops).total
 
 
@@ -100,7 +100,7 @@ def test_steps_are_as_many_as_are_in_time(stages, deadline):
     state, found = made.algorithm.start(made.weights), set()
     for client in range(12):
         plan = made.plan(state, 0, client)
-        each = made.costs.of(plan, client, made.messages()).flops / plan.steps
+        each = made.costs.of(plan, client).flops / plan.steps
         device = [getattr(made.devices, name)[client] for name in ("gflop_s", "latency_s")]
         none = seconds(made, plan, client) - each * plan.steps / (1e9 * device[0])
         fits = [n for n in range(1, 8) if none + n * each / (1e9 * device[0]) <= deadline]
@@ -149,7 +149,7 @@ def test_a_stage_counts_in_what_a_plan_and_a_whole_round_cost():
     made = experiment("heterofl", (*FIT, "schedule.deadline_s=0.6", "stage=[{name='quantise'}]"))
     plan = made.algorithm._plan_of_width(0.5)
     size = size_of(plan.up, value_type="int8", known=True).total
-    assert made.costs.of(plan, 0, made.messages()).bytes_up == size
+    assert made.costs.of(plan, 0).bytes_up == size
     plain = experiment("heterofl", (*FIT, "schedule.deadline_s=0.6"))
     whole = Support.all(made.layout)
     less = size_of(whole, known=True).total - size_of(whole, value_type="int8", known=True).total
