@@ -195,10 +195,9 @@ class Buffered(Cohorts):
 
     def _costs(self, state: State, round: int, clients: Integers) -> Reals:
         """Return float64[n, 3] of bytes down, bytes up and FLOPs; one rank computes each row."""
-        experiment, comm, homes = self._experiment, self._comm, self._store.homes_of(clients)
+        experiment, comm, costs = self._experiment, self._comm, np.zeros((len(clients), 3))
         server, seed = experiment.server_side(), experiment.config.run.seed
-        costs, homes = np.zeros((len(clients), 3)), np.where(homes < 0, clients % comm.size, homes)
-        for i in np.flatnonzero(homes == comm.rank).tolist():
+        for i in np.flatnonzero(self._store.asked_by(clients, comm.size) == comm.rank).tolist():
             client = int(clients[i])
             plan = experiment.plan(state, round, client)
             cost = experiment.costs.of(plan, client)

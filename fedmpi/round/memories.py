@@ -120,6 +120,11 @@ class ClientStore:
         """Return the rank that holds each client's memory, int64[n], or -1 if no rank does."""
         return self._home[clients].astype(np.int64) - 1
 
+    def asked_by(self, clients: Integers, ranks: int) -> Integers:
+        """Return int64[n]: the rank with the memory of each of `clients`, else any of `ranks`."""
+        homes = self.homes_of(clients)
+        return np.where(homes < 0, clients % ranks, homes)
+
     def settle(self, clients: Integers, ranks: Integers) -> None:
         """Record that the memories of `clients` int64[n] are now on `ranks` int64[n]."""
         self._home[clients] = ranks + 1

@@ -42,9 +42,8 @@ def score_of(experiment: Experiment, state: State, round: int, comm: Comm) -> Sc
         rng = rng_for(experiment.config.run.seed, "own-models", round)
         clients = np.sort(rng.choice(able, most, replace=False, shuffle=False))
     tally, mean = np.zeros((2, len(clients)), np.int64), _Mean(experiment, len(clients))
-    homes = experiment.memories.homes_of(clients)
-    homes = np.where(homes < 0, clients % comm.size, homes)
-    for place in np.flatnonzero(homes == comm.rank).tolist():
+    ranks = experiment.memories.asked_by(clients, comm.size)
+    for place in np.flatnonzero(ranks == comm.rank).tolist():
         client = int(clients[place])
         own = algorithm.own(state, client)
         planned.own(own, experiment.layout, algorithm)
