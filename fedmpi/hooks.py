@@ -75,6 +75,11 @@ def _unlike(own: Any, theirs: Any) -> str:
         return "" if unknown else f"is {own!r}; it must be a method, {signature(_function(theirs))}"
     if isinstance(theirs, classmethod) and isfunction(own):
         return "is a method of objects; it must be a method of the class: write @classmethod above"
+    return _other_parameters(own, theirs)
+
+
+def _other_parameters(own: Any, theirs: Any) -> str:
+    """Say what the user's method takes and must take, "" if it can be called as fedmpi's is."""
     taken, wanted = signature(_function(own)), signature(_function(theirs))
     needed = [p.name for p in wanted.parameters.values() if p.default is p.empty]
     drop = isinstance(own, staticmethod)
