@@ -232,6 +232,26 @@ def _as_stored(key: str, array: AnyArray) -> AnyArray:
 def _check(
     place: str, kind: str, x: AnyArray, y: AnyArray, classes: int, group: AnyArray | None
 ) -> None:
+    """Raise DataError for samples, labels or groups that no data set can have."""
+    _check_samples(place, kind, x)
+    empty = not len(x) and not place.endswith("test")
+    if len(x) != len(y) or empty or (group is not None and len(group) != len(x)):
+        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
+                        + ("" if group is None else f", {len(group)} group ids"))
+    for what, found, kinds in (("labels", y, "iu"), ("groups", group, "i")):
+        if found is not None and (found.ndim != 1 or found.dtype.kind not in kinds):
+            raise DataError(f"{place}: {what} are {found.dtype}{list(found.shape)}; give whole "
+                            "numbers that int64 holds, or texts, [N]")
+    if y.min(initial=0) < 0 or y.max(initial=0) >= classes:
+        wrong = int(np.argmax((y < 0) | (y >= classes)))
+        raise DataError(
+            f"{place}: labels must be whole numbers from 0 to {classes - 1}; "
+            f"sample {wrong} has {y[wrong]}"
+        )
+
+
+def _check_samples(place: str, kind: str, x: AnyArray) -> None:
+    """Raise DataError for samples that are none of their kind."""
     if kind not in KINDS:
         raise DataError(f"{place}: kind {kind!r} must be one of {', '.join(KINDS)}")
     dtypes, ndims, wanted = KINDS[kind]
@@ -252,17 +272,3 @@ def _check(
         row = int(np.argmin(finite))
         raise DataError(f"{place}: x of sample {row} holds NaN or infinity, or a "
                         "number too large for float32; remove or replace it")
-    empty = not len(x) and not place.endswith("test")
-    if len(x) != len(y) or empty or (group is not None and len(group) != len(x)):
-        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
-                        + ("" if group is None else f", {len(group)} group ids"))
-    for what, found, kinds in (("labels", y, "iu"), ("groups", group, "i")):
-        if found is not None and (found.ndim != 1 or found.dtype.kind not in kinds):
-            raise DataError(f"{place}: {what} are {found.dtype}{list(found.shape)}; give whole "
-                            "numbers that int64 holds, or texts, [N]")
-    if y.min(initial=0) < 0 or y.max(initial=0) >= classes:
-        wrong = int(np.argmax((y < 0) | (y >= classes)))
-        raise DataError(
-            f"{place}: labels must be whole numbers from 0 to {classes - 1}; "
-            f"sample {wrong} has {y[wrong]}"
-        )
