@@ -1,13 +1,14 @@
 """The configuration of a run to resume, and its result file rebuilt from its checkpoint."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 import numpy as np
 
+from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError, counted
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.record import checkpoint, reader, schema
@@ -51,16 +52,7 @@ def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
         raise ResultError(f"{checkpoint.path_of(out)}: is damaged or gone since the start; put it "
                           "back, then try again")
     origin, round = _origin(kept), kept.fact("next_round", int)
-    rows = {name: kept.column(name) for name in kept.columns}
-    shapes = {name.split("/")[0]: array.shape for name, array in rows.items()}
-    for column in schema.APPENDED:  # the checkpoint of an older fedmpi lacks later columns
-        if column.path in schema.SINCE and column.path not in rows and column.group != "clients":
-            rows[column.path] = np.full(shapes.get(column.group, 0), np.nan)
-    wrong = {name for name, array in rows.items() if array.shape[:1] != (round,)}
-    metrics = [schema.metric_column(name) for name in fixed["metrics"]]
-    wanted = {c.path for c in (*schema.APPENDED, *metrics) if c.group != "clients"}
-    if wrong := wrong | (wanted ^ rows.keys()):
-        raise ResultError(f"{kept.path}: its rows of {sorted(wrong)[0]} do not fit; it is damaged")
+    rows = _rows(kept, round, fixed["metrics"])
     if os.path.lexists(out):
         aside = Path(f"{out}.damaged")
         if aside.exists():
@@ -72,6 +64,21 @@ def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
     )  # fmt: skip
     return (f"made again from the checkpoint of round {round}: the rows of clients before it and "
             "all events are lost")
+
+
+def _rows(kept: Checkpoint, round: int, metrics: Iterable[str]) -> dict[str, AnyArray]:
+    """Return {path: rows} of the columns with a row for each of `round` rounds, or ResultError."""
+    rows = {name: kept.column(name) for name in kept.columns}
+    shapes = {name.split("/")[0]: array.shape for name, array in rows.items()}
+    columns = [column for column in schema.APPENDED if column.group != "clients"]
+    for column in columns:  # the checkpoint of an older fedmpi lacks later columns
+        if column.path in schema.SINCE and column.path not in rows:
+            rows[column.path] = np.full(shapes.get(column.group, 0), np.nan)
+    wrong = {name for name, array in rows.items() if array.shape[:1] != (round,)}
+    wanted = {column.path for column in (*columns, *map(schema.metric_column, metrics))}
+    if wrong := wrong | (wanted ^ rows.keys()):
+        raise ResultError(f"{kept.path}: its rows of {sorted(wrong)[0]} do not fit; it is damaged")
+    return rows
 
 
 def _kept(out: Out) -> Checkpoint | None:
