@@ -29,6 +29,19 @@ def export(runs: Sequence[Run], kind: str, folder: Out) -> list[str]:
     Each run gets a folder with the name of its file. Raises ResultError if a folder exists already,
     if MLflow cannot write to it, if files cannot be written, or if a library is missing.
     """
+    places = _places(runs, kind, folder)
+    try:
+        for run, place in zip(runs, places, strict=True):
+            KINDS[kind](run, place)
+    except ImportError as error:
+        raise ResultError(f"--to {kind} needs {error.name}: {EXTRA}") from error
+    except OSError as error:
+        raise ResultError(f"{folder}: {error.strerror or error}; cannot be written") from error
+    return [str(place if kind != "mlflow" else folder) for place in places]
+
+
+def _places(runs: Sequence[Run], kind: str, folder: Out) -> list[Path]:
+    """Return the folder of each run, or raise ResultError if they cannot be written as `kind`."""
     names = [Path(run.path).stem for run in runs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -40,14 +53,7 @@ def export(runs: Sequence[Run], kind: str, folder: Out) -> list[str]:
     for place in places:
         if place.exists() and kind != "mlflow":
             raise ResultError(f"{place}: exists; name another folder with -o")
-    try:
-        for run, place in zip(runs, places, strict=True):
-            KINDS[kind](run, place)
-    except ImportError as error:
-        raise ResultError(f"--to {kind} needs {error.name}: {EXTRA}") from error
-    except OSError as error:
-        raise ResultError(f"{folder}: {error.strerror or error}; cannot be written") from error
-    return [str(place if kind != "mlflow" else folder) for place in places]
+    return places
 
 
 def scalars(run: Run) -> Iterator[tuple[int, float, dict[str, float]]]:
