@@ -161,8 +161,8 @@ def _flags(found: Any, size: int, where: str) -> None:
         flags(found, size, where, f"uint8[{size}]")
 
 
-def _number(value: Any, least: float, most: float = float("inf")) -> bool:
-    """Return whether `value` is a finite number from `least` to `most`."""
+def _number(value: Any, most: float = float("inf")) -> bool:
+    """Return whether `value` is a finite number from 0 to `most`."""
     right = isinstance(value, int | float | np.integer | np.floating)
     return right and isfinite(value) and bool(0 <= value <= most)
 
