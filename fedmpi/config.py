@@ -240,8 +240,8 @@ class Config(Section):
     def _cells_know_all_messages(self) -> "Config":
         if self.devices.cell_mbit_s and (self.schedule.mode != "sync" or self.devices.trace):
             raise ValueError(
-                "devices.cell_mbit_s: needs schedule.mode = 'sync' and no devices.trace: else who "
-                "is late depends on what others send, which is not known where it is simulated"
+                "devices.cell_mbit_s: needs schedule.mode = 'sync' and no devices.trace; otherwise "
+                "a client could be late because of other ranks' clients, which its rank cannot know"
             )
         return self
 

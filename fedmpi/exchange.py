@@ -156,8 +156,8 @@ def required(values: Wanted | None) -> Wanted:
     """Return an optional value of a Plan or Setting, such as a mask; raise FedmpiError if None."""
     if values is None:
         raise FedmpiError(
-            "a method misses a part of its own plan, or of its setting; give it, or run the "
-            "method by fedmpi.run, which gives all of it"
+            "a part of a method's plan or of its setting is missing; give it, or run the method "
+            "by fedmpi.run, which gives all parts of the setting"
         )
     return values
 

@@ -61,8 +61,8 @@ def _misspelt(name: str, own: Any, known: Mapping[str, Any]) -> str:
     alike = {word.lower(): word for word, theirs in known.items()  # level_of is no misspelt level
              if _kind(theirs) is _kind(own) and word not in name.split("_")}
     near = [] if name[0] == "_" else get_close_matches(name.lower(), alike, 1, _LIKE)
-    return (f"is unknown to fedmpi; did you mean {alike[near[0]]}? A name for your own use that is "
-            "so near must begin with _" if near else "")
+    return (f"is unknown to fedmpi; did you mean {alike[near[0]]}? A name of your own that is so "
+            "similar must begin with _" if near else "")
 
 
 def _unlike(own: Any, theirs: Any) -> str:

@@ -44,9 +44,9 @@ def check(found: Any, layout: Layout, owner: object, classes: int | None = None)
             raise wrong(f"{where}: {name}", array, f"float32[{layout.size}]")
     # Bad numbers elsewhere show in the client's loss; these two vectors only rank mask entries.
     if found.grow is not None and not np.isfinite(found.grow).all():
-        raise beyond(f"{where}: grow", found.grow, "finite numbers alone")
+        raise beyond(f"{where}: grow", found.grow, "finite numbers only")
     if found.signs is not None and not np.isin(found.signs, (-1, 0, 1)).all():
-        raise beyond(f"{where}: signs", found.signs, "-1, 0 and 1 alone")
+        raise beyond(f"{where}: signs", found.signs, "-1, 0 and 1 only")
     _numbers(found, layout, where)
     _backward(found.backward, layout, f"{where}: backward")
     if found.submodel is not None:

@@ -40,7 +40,7 @@ def flags(found: Any, size: int, where: str, wanted: str) -> None:
     if np.shape(found) != (size,) or np.asarray(found).dtype not in (np.uint8, bool):
         raise wrong(where, found, wanted)
     if np.max(found, initial=0) > 1:
-        raise beyond(where, int(np.max(found)), "uint8 of 0 and 1 alone")
+        raise beyond(where, int(np.max(found)), "uint8 of 0 and 1 only")
 
 
 def parts(found: Any, layout: Layout, where: str) -> None:
@@ -96,7 +96,7 @@ def state(found: Any, layout: Layout, owner: object, method: str) -> None:
         first = int(np.flatnonzero(~np.isfinite(weights))[0])
         count = int(np.count_nonzero(~np.isfinite(weights)))
         raise beyond(f"{where}: 'weights', {count:,} of {layout.size:,}, the first at {first},",
-                     weights[first], "finite numbers alone")
+                     weights[first], "finite numbers only")
 
 
 def begun(found: Any, layout: Layout, owner: Any) -> None:
@@ -234,8 +234,8 @@ def message(found: Any, layout: Layout, owner: Any) -> None:
     unread = [name for name in found if name not in ("weights", *owner.told)]
     plain = type(owner).add.__module__ == "fedmpi.algorithm"  # it adds "weights" and `told` only
     if unread and plain and not owner.remembers:
-        raise FedmpiError(f"{where} returned the part {unread[0]!r}, which nobody adds up; let the "
-                          f"class say `told = ({unread[0]!r},)`, or define add")
+        raise FedmpiError(f"{where} returned the part {unread[0]!r}, which is not added up; let "
+                          f"the class say `told = ({unread[0]!r},)`, or define add")
 
 
 def described(found: Any) -> str:

@@ -18,5 +18,5 @@ def text_of(path: str | PathLike[str], kind: str = "TOML", longest: int = LONGES
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None
     if len(text) > longest:
-        raise ConfigError(f"{path}: longer than {longest:,} characters; give a {kind} file of less")
+        raise ConfigError(f"{path}: longer than {longest:,} characters; give a shorter {kind} file")
     return text

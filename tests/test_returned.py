@@ -145,9 +145,9 @@ NUMBERS = {
     "labels is float64[10]; it must be bool[10]": {"labels": np.ones(10)},
     "gates is [2.0]; it must be numbers from 0 to 1": {"gates": np.array([2.0])},
     "start is float64[650]; it must be float32[650]": {"start": np.ones(650)},
-    "mask is 2; it must be uint8 of 0 and 1 alone": {"mask": np.full(650, 2, np.uint8)},
-    "it must be finite numbers alone": {"grow": RANKS},
-    "it must be -1, 0 and 1 alone": {"signs": RANKS},
+    "mask is 2; it must be uint8 of 0 and 1 only": {"mask": np.full(650, 2, np.uint8)},
+    "it must be finite numbers only": {"grow": RANKS},
+    "it must be -1, 0 and 1 only": {"signs": RANKS},
     "more_down['a'] is None; it must be a fedmpi.Support": {"more_down": {"a": None}},
     "backward: lowest is -1; it must be a whole number from 0 to 0":
         {"backward": Backward(lowest=-1)},

@@ -37,7 +37,7 @@ METHODS = {
         method(step=lambda self, state, *_: {**state, 3: np.ones(2)}),
     "remember: 'words' is <U1[1]; it must be": type("Mine", (method(
         remember={"words": np.array(["a"])}),), {"remembers": True, "__module__": HERE}),
-    "step: 'weights', 2 of 650, the first at 3, is nan; it must be finite numbers alone":
+    "step: 'weights', 2 of 650, the first at 3, is nan; it must be finite numbers only":
         method(step=spoiled),
     "told is 'extra'; it must be a tuple of different names": declared(told="extra"),
     "told is (3,); it must be": declared(told=(3,)),
@@ -91,8 +91,8 @@ def test_a_part_that_nobody_adds_up_is_refused(tmp_path, monkeypatch):
         tree = TREE | {"algorithm": {"name": cls}}
         return fedmpi.run(tree, out=tmp_path / "a.h5", overwrite=True).status
 
-    with pytest.raises(FedmpiError, match=r"Mine.message returned the part 'extra', which nobody "
-                       r"adds up; let the class say `told = \('extra',\)`, or define add"):
+    with pytest.raises(FedmpiError, match=r"Mine.message returned the part 'extra', which is "
+                       r"not added up; let the class say `told = \('extra',\)`, or define add"):
         run(sending())
     for defined in ({"told": ("extra",)},
                     {"add": lambda self, sums, arrival: Right.add(self, sums, arrival)}):

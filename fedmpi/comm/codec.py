@@ -193,13 +193,13 @@ def _check(
     size = support.layout.size
     if values.dtype != np.float32 or values.shape != (size,):
         raise MessageError(
-            f"encode: values are {values.dtype}{list(values.shape)}, needed is float32[{size}]"
+            f"encode: values are {values.dtype}{list(values.shape)}, must be float32[{size}]"
         )
     units = len(support.starts) - 1
     if support.keep.dtype != np.uint8 or support.keep.shape != (units,):
         raise MessageError(
             f"encode: keep is {support.keep.dtype}{list(support.keep.shape)}, "
-            f"needed is uint8[{units}] at level {support.level!r}"
+            f"must be uint8[{units}] at level {support.level!r}"
         )
     if value_type not in wire.VALUE_TYPES:
         raise MessageError(f"encode: value_type {value_type!r}, allowed: {wire.VALUE_TYPES}")

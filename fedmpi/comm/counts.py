@@ -26,7 +26,7 @@ def write(weights: int | Integers | None, units: int) -> tuple[int, int, Octets]
         return wire.ONE_WEIGHT, int(weights), _NOTHING
     if weights.dtype != np.int64 or weights.shape != (units,):
         raise MessageError(
-            f"encode: weights are {weights.dtype}{list(weights.shape)}, needed is int64[{units}]"
+            f"encode: weights are {weights.dtype}{list(weights.shape)}, must be int64[{units}]"
         )
     choices = [(wire.I64_WEIGHTS, weights.view(np.uint8))]
     if units and weights.min() >= 0 and weights.max() < 2**32:

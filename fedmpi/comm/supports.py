@@ -67,7 +67,7 @@ def read(
         kind, first, stop = int(entry["kind"]), int(entry["first"]), int(entry["stop"])
         flags = keep
         if stop > len(layout.tensors):
-            raise MessageError(f"message: segment of tensors {first} to {stop}, there are fewer")
+            raise MessageError(f"message: segment of tensors {first} to {stop}; there are fewer")
         if level == "coordinate":
             ends = [tensor.start for tensor in layout.tensors] + [layout.size]
             flags = keep[ends[first] : ends[stop]]
@@ -80,7 +80,7 @@ def read(
         else:
             formats.decode(kind, stream, int(entry["kept"]), flags)
         if kernels.pack.count(flags)[0] != entry["kept"]:
-            raise MessageError(f"message: a segment of {entry['kept']} units has another number")
+            raise MessageError(f"message: a segment of {entry['kept']} units holds another number")
     return Support(layout, level, keep)
 
 

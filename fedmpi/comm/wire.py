@@ -208,7 +208,7 @@ def read(message: Message) -> tuple[Octets, Any, AnyArray, Sizes]:
 def check_sum(data: Octets, header: Any) -> None:
     """Raise MessageError unless `data` (uint8[...]) has the checksum in `header`."""
     if checksum(data) != header["checksum"]:
-        raise MessageError("message: its checksum does not fit, it was altered on the way")
+        raise MessageError("message: its checksum is wrong, so it was altered on the way")
 
 
 def _check_header(header: Any) -> None:
@@ -220,7 +220,7 @@ def _check_header(header: Any) -> None:
     }
     for field, stop in limits.items():
         if header[field] >= stop:
-            raise MessageError(f"message: {field} is {header[field]}, allowed is 0 to {stop - 1}")
+            raise MessageError(f"message: {field} is {header[field]}, must be 0 to {stop - 1}")
     scaled = VALUE_TYPES[header["value_type"]] in INTEGERS
     if header["scales"] and not scaled:
         raise MessageError(f"message: {header['scales']} scales for values that have none")

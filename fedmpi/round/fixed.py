@@ -160,8 +160,8 @@ class Experiment:
         if isinstance(self.partition, Drawn):
             if data.groups_test is None:
                 raise DataError(
-                    f"{data.name}: its clients draw their samples, and nobody knows whose the test "
-                    "samples are; give group_test to Dataset.drawn"
+                    f"{data.name}: its clients draw their samples, so the clients of the test "
+                    "samples are unknown; give group_test to Dataset.drawn"
                 )
             return from_owner(data.groups_test, len(self.sizes))
         rng = rng_for(self.config.run.seed, "test-split")

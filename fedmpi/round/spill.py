@@ -45,7 +45,7 @@ class Spill:
         except OSError as error:
             folder = self._folder or tempfile.gettempdir()
             raise FedmpiError(
-                f"{folder}: cannot take {len(data):,} bytes more of what clients remember "
+                f"{folder}: cannot store {len(data):,} more bytes of client memories "
                 f"({error.strerror}); set TMPDIR to a larger disk of the node's own"
             ) from error
         self._places[key] = place, len(data)

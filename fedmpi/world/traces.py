@@ -139,8 +139,8 @@ def _agree(spells: Sequence[tuple[float, float]], breaks: Sequence[tuple[float, 
     until = {True: 0.0, False: 0.0}  # the last stop so far, by state
     for start, stop, there in sorted(marks):
         if start < min(stop, until[not there]):
-            raise ConfigError(f"{where}: is there and away at second {start:g}; lines of different "
-                              "states must not overlap")
+            raise ConfigError(f"{where}: is present and away at second {start:g}; lines of "
+                              "different states must not overlap")
         until[there] = max(until[there], stop)
 
 

@@ -110,7 +110,7 @@ def test_room_on_the_disk_is_used_again(tmp_path):
 
 def test_a_full_disk_says_where_it_is_full():
     spill = Spill("/nonexistent")
-    with pytest.raises(FedmpiError, match=r"/nonexistent: cannot take 5 bytes .* set TMPDIR"):
+    with pytest.raises(FedmpiError, match=r"/nonexistent: cannot store 5 more bytes .* set TMPDIR"):
         spill.put(1, b"bytes")
 
 
