@@ -75,9 +75,9 @@ ROUNDS = _columns("rounds", "[R]", f"""
     wall_time,         <f8, s,    measured time since the run began, resumes included
     train_loss,        <f8, 1,    mean loss of the clients' local training, by their shares
     test_loss,         <f8, 1,    mean loss on the test data; NaN in rounds without evaluation
-    test_accuracy,     <f8, 1,    part of the test data classed right, 0 to 1; NaN as above
+    test_accuracy,     <f8, 1,    share of the test data classified correctly; NaN as above
     local_accuracy,    <f8, 1,    mean over clients of their own models' accuracy; NaN as above
-    own_mean_accuracy, <f8, 1,    that of the plain mean of own models; NaN if all are global
+    own_mean_accuracy, <f8, 1,    accuracy of the plain mean of own models; NaN if all are global
     clients_selected,  <i8, 1,    clients asked to take part
     clients_completed, <i8, 1,    clients whose report entered the sums
     bytes_down,        <i8, byte, encoded messages from server to clients, all clients
@@ -85,17 +85,17 @@ ROUNDS = _columns("rounds", "[R]", f"""
     bytes_up_values,   <i8, byte, the part of bytes_up that is values
     bytes_up_support,  <i8, byte, the part of bytes_up that says which coordinates are sent
     flops,             <i8, 1,    floating-point operations of the clients' training
-    flops_inference,   <f8, 1,    those of one sample through the global model, masks and gates off
+    flops_inference,   <f8, 1,    floating-point operations of one sample, with pruning and gates
     joules,            <f8, J,    energy of the clients' devices, from the powers in /devices
-    co2_g,             <f8, g,    CO2 behind it, from devices.carbon_g_per_kwh
-    epsilon,           <f8, 1,    privacy spent by then, inf: it protects nobody; NaN without noise
-    density_up,        <f8, 1,    mean over clients of the part of the coordinates sent
-    density_union,     <f8, 1,    part of the coordinates that at least one completed client sent
-    model_density,     <f8, 1,    part of the coordinates of the global model that are not pruned
-    mpi_bytes,         <i8, byte, what ranks sent each other by messages; no simulated bytes
+    co2_g,             <f8, g,    CO2 of this energy, from devices.carbon_g_per_kwh
+    epsilon,           <f8, 1,    privacy spent so far; inf: no protection; NaN without noise
+    density_up,        <f8, 1,    mean over clients of the share of the coordinates sent
+    density_union,     <f8, 1,    share of the coordinates that at least one completed client sent
+    model_density,     <f8, 1,    share of the coordinates of the global model that are not pruned
+    mpi_bytes,         <i8, byte, bytes that ranks sent each other in messages; none are simulated
     collective,        |u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(COLLECTIVES))}
     collective_regret, <f8, s,    modelled time that another algorithm would have saved
-    memory_peak,       <f8, byte, most memory that a rank has taken since the (last) start
+    memory_peak,       <f8, byte, most memory that a rank has used since the (last) start
 """)
 
 CLIENTS = _columns("clients", "[K]", f"""
@@ -113,13 +113,13 @@ CLIENTS = _columns("clients", "[K]", f"""
     bytes_up,        <i8, byte, length of the encoded message from the client
     flops,           <i8, 1,    floating-point operations of its training
     joules,          <f8, J,    energy of its device in the round
-    kept,            <f8, 1,    part of the model's parameters that it sent
+    kept,            <f8, 1,    share of the model's parameters that it sent
     status,          <u1, 1,    {", ".join(f"{i} {word}" for i, word in enumerate(CLIENT_STATUS))}
     train_loss,      <f8, 1,    mean loss of its local training; NaN if it did not train
 """)
 
 PHASE_COLUMNS = _columns("phases", "[R, ranks]", """
-    move,     <f8, s, measured time in moving what clients keep between ranks
+    move,     <f8, s, measured time in moving clients' memories between ranks
     train,    <f8, s, measured time in the clients' training
     reduce,   <f8, s, measured time in the sums over ranks
     step,     <f8, s, measured time in the server step
@@ -129,7 +129,7 @@ PHASE_COLUMNS = _columns("phases", "[R, ranks]", """
 """)
 
 LAYERS = _columns("layers", "[R, L]", """
-    kept,       <f8, 1,    mean over clients of the part of the layer's coordinates sent
+    kept,       <f8, 1,    mean over clients of the share of the layer's coordinates sent
     bytes_down, <i8, byte, values of the layer in bytes_down
     bytes_up,   <i8, byte, values of the layer in bytes_up
 """)
