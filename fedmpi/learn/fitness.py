@@ -224,7 +224,7 @@ def _run_back(module: nn.Module, outputs: Tensor) -> None:
         raise ConfigError(
             "model: the backward pass fails, so it cannot be trained: "
             f"{_first_line(error)}; mend what the model does to tensors in place, or the backward "
-            "pass of an operation of its own"
+            "pass of its own operations"
         ) from None
 
 

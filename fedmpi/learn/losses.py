@@ -46,7 +46,7 @@ LOSSES = Registry(
     "model.loss",
     "a function (outputs, targets) with the decorator @fedmpi.loss",
     {
-        "cross-entropy": Loss("of the right class", _HERE + "cross_entropy"),
+        "cross-entropy": Loss("cross-entropy of the right class", _HERE + "cross_entropy"),
         "next-token": Loss(
             "cross-entropy of each token that follows", _HERE + "next_token", target="tokens"
         ),

@@ -36,7 +36,7 @@ def no_columns(module: nn.Module, layout: Layout) -> str:
     for layer, parts in zip(layout.layers, layer_modules(module, layout), strict=True):
         part = parts[0]
         if kind_of(part) not in OUTPUTS | {"embedding"}:
-            return f"the weights of layer {layer.name}, a {type(part).__name__}, lie in no columns"
+            return f"the weights of layer {layer.name}, a {type(part).__name__}, have no columns"
         if getattr(part, "groups", 1) != 1:
             return f"layer {layer.name} has {part.groups} groups, which read different channels"
         if part.weight is not None and part.weight not in alone:

@@ -234,7 +234,7 @@ def test_random_numbers_of_other_generators_are_refused_and_memory_is_measured()
         def forward(self, x):
             return x * (1 + 1e-5 * float(np.random.default_rng().random()))  # too little to see
 
-    with pytest.raises(ConfigError, match=r"another gradient each time; .*torch's default"):
+    with pytest.raises(ConfigError, match=r"different gradient each time; .*torch's default"):
         anything.engine("batched", lambda: nn.Sequential(nn.Conv2d(1, 2, 8), Noise(), nn.Flatten(),
                                                          nn.Linear(2, 10)))  # fmt: skip
     for make, x, loss in (

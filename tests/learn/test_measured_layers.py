@@ -151,7 +151,7 @@ def grouped():
     ("build", "why"),
     [
         (grouped, "layer 0 has 2 groups"),
-        (transposed, "layer 0, a ConvTranspose2d, lie in no columns"),
+        (transposed, "layer 0, a ConvTranspose2d, have no columns"),
         (WEIGHT, "the weight of layer 4 is frozen or shared"),
         (tied, "the weight of layer 3 is frozen or shared"),
     ],

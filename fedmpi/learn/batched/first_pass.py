@@ -60,12 +60,12 @@ def tried(many: StackedModel, sample: Tensor, loss: str = "cross-entropy") -> St
 
 
 _MIXES = (
-    "the model mixes the samples of a batch, so those that fill up a short batch would count; "
+    "the model mixes the samples of a batch, so samples that pad a short batch would count; "
     "use engine = 'torch', or normalise by nn.BatchNorm"
 )
 _DIFFERS = (
-    "the model gives another gradient each time; let it draw random numbers from torch's "
-    "default generator only, and no dropout between recurrent layers on a GPU"
+    "the model gives a different gradient each time; let it draw random numbers only from torch's "
+    "default generator, and use no dropout between recurrent layers on a GPU"
 )
 
 

@@ -43,7 +43,7 @@ def read(root: Path, source: str, counts: Mapping[str, int] | None = None) -> Da
     parts = {part: (_leaf if source == "leaf" else _tff)(root, part) for part in COUNTS}
     for part, wanted in (counts or {}).items():
         if (found := len(parts[part][1])) != wanted:
-            raise DataError(f"femnist: {found:,} samples for {part}, published are {wanted:,}")
+            raise DataError(f"femnist: {found:,} samples for {part}, not the published {wanted:,}")
     names = {name: n for n, name in enumerate(sorted({*parts["train"][2], *parts["test"][2]}))}
     train, test = parts["train"], parts["test"]
     here, there = ([names[name] for name in of] for of in (train[2], test[2]))

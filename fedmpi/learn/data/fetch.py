@@ -108,7 +108,9 @@ def _download(retrieve: Callable[..., object], url: str, sha256: str, target: Pa
         digest = sha256 if ":" in sha256 else f"sha256:{sha256}"
         retrieve(url, digest, fname=target.name, path=target.parent)
     except Exception as error:  # pooch passes on all exceptions of its protocol library
-        raise DataError(f"cannot fetch {url}: {error}\nis there a network here?") from error
+        raise DataError(
+            f"cannot fetch {url}: {error}\ndoes this machine have a network connection?"
+        ) from error
 
 
 def _unpack(

@@ -65,8 +65,8 @@ def verify(root: Path, name: str = "cinic10") -> list[str]:
         folder = Path(root, "cinic-10", part)
         counts = [len(_images_of(folder / label)) for label in _classes(folder)]
         if counts != [CINIC] * 10:
-            raise DataError(f"cinic10: {folder} has {counts} images by class, published are "
-                            f"{CINIC:,} of each of ten classes; unpack CINIC-10.tar.gz there again")
+            raise DataError(f"cinic10: {folder} has {counts} images by class, not the published "
+                            f"{CINIC:,} of each of ten; unpack CINIC-10.tar.gz there again")
         lines.append(f"{folder}  {sum(counts):,} images  the published numbers")
     return lines
 
@@ -90,7 +90,7 @@ def stacked(images: Sequence[Octets], names: Sequence[object]) -> Octets:
     if odd:
         raise DataError(
             f"{names[odd[0]]}: has {_size(images[odd[0]])} pixels, {names[0]} has "
-            f"{_size(images[0])}; all images must have one size: bring them to it beforehand"
+            f"{_size(images[0])}; all images must have the same size; resize them beforehand"
         )
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
 

@@ -131,6 +131,6 @@ def _of_own(owner: Any, name: str, samples: int, clients: int) -> Partition:
     if wrong.size:
         raise ConfigError(
             f"data.partition = {name!r}: sample {wrong[0]} went to client {owner[wrong[0]]}; "
-            f"clients are 0 to {clients - 1}, and -1 is nobody"
+            f"clients are 0 to {clients - 1}, and -1 is no client"
         )
     return from_owner(owner.astype(np.int64), clients)

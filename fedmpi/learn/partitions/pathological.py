@@ -50,7 +50,7 @@ def _holders(sizes: Integers, clients: int, per_client: int) -> Integers:
         raise ConfigError(
             f"data.classes_per_client = {per_client}: {clients:,} clients need {wanted:,} parts "
             f"of classes, but the {sizes.sum():,} samples give {most.sum():,}\n"
-            "take fewer clients or fewer classes for each"
+            "take fewer clients, or fewer classes for each client"
         )
     least = int(wanted >= len(sizes))
     low, high = 0.0, float(sizes.sum()) + 1  # samples per holder

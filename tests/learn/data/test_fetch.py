@@ -70,7 +70,7 @@ def test_fetch_takes_cifar_out_of_its_archive(mirror, monkeypatch, tmp_path):
 
 
 def test_offline_and_without_pooch_there_is_a_clear_error(mirror, monkeypatch, tmp_path):
-    with pytest.raises(DataError, match=r"cannot fetch http.*no route to host\nis there a network"):
+    with pytest.raises(DataError, match=r"cannot fetch http.*no route to host\ndoes this machine"):
         fetch.fetch("mnist", tmp_path)
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(DataError, match=r"needs pooch: pip install 'fedmpi\[data\]'"):

@@ -114,7 +114,7 @@ def test_femnist_is_read_as_leaf_and_as_tff_publish_it(tmp_path):
     for one in found:
         np.testing.assert_array_equal(one.x_train[:, 0].reshape(5, -1), np.rint(pixels * 255))
         assert one.y_test.tolist() == y and one.groups_train.tolist() == [0, 0, 1, 1, 1]
-    with pytest.raises(DataError, match="5 samples for train, published are 671,585"):
+    with pytest.raises(DataError, match="5 samples for train, not the published 671,585"):
         fetch.verify("femnist", tmp_path)
     (tmp_path / "femnist/tff/fed_emnist_test.h5").write_bytes(b"no HDF5")
     with pytest.raises(DataError, match=r"fed_emnist_test\.h5: is not as TFF publishes it"):
@@ -166,7 +166,7 @@ def test_folders_of_images_are_any_and_cinic10(tmp_path, monkeypatch):
     np.testing.assert_array_equal(mine.x_test, x[4:8])
     grey = {"folder": "cinic-10", "grey": True}
     assert data.load("image-folder", tmp_path, grey).x_train.shape == (4, 1, 32, 32)
-    with pytest.raises(DataError, match="published are 9,000 of each of ten"):
+    with pytest.raises(DataError, match="not the published 9,000 of each of ten"):
         fetch.verify("cinic10", tmp_path)
     path.write_bytes(png(images(1, side=8)[0]))
     with pytest.raises(DataError, match=r"1\.png: has 8x8 pixels, .*0\.png has 32x32"):
