@@ -16,10 +16,10 @@ from fedmpi.layout import MOST
 from fedmpi.learn.failed_layer import failure
 from fedmpi.learn.kinds import BATCH_NORMS
 
-COMPUTE = (WeightNorm, SpectralNorm)  # hooks of older code, before each forward pass
+COMPUTE = (WeightNorm, SpectralNorm)  # torch's older hooks, which run before each forward pass
 _SIGMOIDS = {"Sigmoid": "sigmoid", "Hardsigmoid": "hardsigmoid"}
 _ONE_SIGN = {"LogSigmoid": "log-sigmoid", "Softmax": "softmax", "LogSoftmax": "log-softmax"}
-# Which operations of autograd may not be the last before a loss, with their names in messages.
+# For each loss: autograd operations that must not be the last before it, and names for messages.
 _LAST = {"bce": _SIGMOIDS | _ONE_SIGN, "sigmoid-quadratic": _SIGMOIDS, "sigmoid-linear": _SIGMOIDS}
 _MOVE = ("View", "UnsafeView", "Squeeze", "Unsqueeze", "Permute", "Transpose", "Clone", "Expand",
          "Slice", "Select", "Split", "Unbind", "Cat", "Stack", "ToCopy")  # fmt: skip
@@ -69,12 +69,12 @@ def _hidden(part: nn.Module, known: set[nn.Module]) -> str:
 
 
 def check_last(make: Callable[[], nn.Module], sample: ArrayLike, loss: str) -> None:
-    """Raise ConfigError if the outputs are those of a sigmoid, and the loss takes the sigmoid too.
+    """Raise ConfigError if the model ends with a sigmoid, and the loss takes the sigmoid too.
 
-    The numbers do not show it, so the last operation of a new module's pass of one `sample` is
-    looked at, whether a layer or the forward pass itself takes it. A sigmoid that is written
-    out, as 1 / (1 + exp(-x)), is not seen. Where labels are predicted by the sign of an output,
-    no operation that gives one sign alone may be the last.
+    A sigmoid cannot be recognised by the outputs, so the last operation is read from the autograd
+    graph of a new module's pass over one `sample`. It may be a layer's or the forward pass's own. A
+    sigmoid that is written out, as 1 / (1 + exp(-x)), is not found. If the sign of an output
+    predicts a label, the last operation must not be one whose results all have the same sign.
     """
     refused = _LAST.get(loss, {})
     if not refused:
@@ -89,9 +89,10 @@ def check_last(make: Callable[[], nn.Module], sample: ArrayLike, loss: str) -> N
 
 
 def _last_operations(node: Any) -> set[str]:
-    """Return the names of the last operations that change numbers, from a node of autograd.
+    """Return the names of the last operations that change numbers, at or before a node of autograd.
 
-    Those that only move numbers are passed; of several tensors that are joined each has its own.
+    Operations that only move numbers are skipped. If tensors are joined, each has its own last
+    operation.
     """
     name = "" if node is None else node.name().partition("Backward")[0]
     if name not in _MOVE:
