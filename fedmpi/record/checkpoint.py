@@ -49,7 +49,7 @@ def remove(out: Out) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise ResultError(
-                f"{path}: is of another run and cannot be removed ({error.strerror}); "
+                f"{path}: belongs to another run and cannot be removed ({error.strerror}); "
                 "remove it, or choose another name for the result"
             ) from error
 
@@ -81,7 +81,7 @@ def _sound(path: Path) -> "Checkpoint":
     found = read(path, with_arrays=False)
     with _refusing(path), open(path, "rb") as file:
         for entry in found.parts:
-            for _ in _pieces(file, entry, f"what lies at byte {entry[0]}"):
+            for _ in _pieces(file, entry, f"the part at byte {entry[0]}"):
                 pass
     return found
 

@@ -29,7 +29,7 @@ def by_part(kept: Checkpoint) -> dict[str, dict[str, AnyArray]]:
         found = re.fullmatch(PARTS, _renamed(name) if without_parts else name)
         if not found:
             raise ResultError(
-                f"{kept.path}: array {name[:40]!r} is of no part that this version knows ("
+                f"{kept.path}: array {name[:40]!r} belongs to no part that this version knows ("
                 f"{', '.join(parts)}, stage/<number>); resume with the version that wrote it"
             )
         parts.setdefault(found[1], {})[found[2]] = array

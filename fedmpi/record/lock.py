@@ -159,7 +159,7 @@ def writer_of(out: Out, last: Heartbeat) -> str:
     there = "" if last.here else f"on {last.host}, "
     text += f"; wait for it, or end it first: {there}kill {last.process}"
     if last.age > heartbeat.LATE:
-        text += ("; if that is no process of fedmpi any more, remove "
+        text += ("; if that is no longer a fedmpi process, remove "
                  f"{quote(str(heartbeat_path(out)))}")
     return text
 

@@ -107,7 +107,7 @@ def test_a_checkpoint_without_parts_is_the_state_of_the_algorithm():
 
 @pytest.mark.parametrize("name", ["moon/x", "stage/x", "stage/one/x", "algorithm", "cohorts/", ""])
 def test_an_array_of_an_unknown_part_is_refused(name):
-    with pytest.raises(ResultError, match=r"kept: array .* is of no part .*\(algorithm, "):
+    with pytest.raises(ResultError, match=r"kept: array .* belongs to no part .*\(algorithm, "):
         by_part("algorithm/weights", name)
 
 

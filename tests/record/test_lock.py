@@ -70,7 +70,7 @@ def test_a_run_that_is_alive_keeps_its_file_and_is_named(out, holder):
     assert f"{out}: process {holder.pid} on {HERE} is writing it (last sign of life " in text
     assert f"end it first: kill {holder.pid}" in text
     os.utime(f"{out}.alive", (0, 0))
-    assert f"no process of fedmpi any more, remove {quote(f'{out}.alive')}" in refusal(out)
+    assert f"no longer a fedmpi process, remove {quote(f'{out}.alive')}" in refusal(out)
     assert last_heartbeat(out).alive and last_heartbeat(out).process == holder.pid
     holder.send_signal(signal.SIGSTOP)
     assert f"and is stopped; kill -CONT {holder.pid} lets it go on" in refusal(out)
