@@ -110,7 +110,7 @@ class Plan:
     backward : Backward
         The part of the gradient that is computed.
     start : float32[P], optional
-        The weights to start from, if not those received: for personal parts.
+        The weights to start from, if they hold personal parts and so are not those received.
     private : float32[n], optional
         The private end of a Submodel; by default that of a new network.
     submodel : Submodel, optional
