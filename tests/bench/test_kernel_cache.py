@@ -22,6 +22,8 @@ images = 60
 number = 4
 local_steps = 1
 batch_size = 4
+[model]
+name = "softmax"
 """
 
 
