@@ -77,7 +77,8 @@ finally:
 @pytest.mark.parametrize(
     ("model", "side", "batch", "algorithm", "ranks"),
     [
-        ("lenet5", 28, 32, "fedavg", [None]), ("lenet5", 28, 32, "scaffold", [2]),
+        ("lenet5", 28, 32, "fedavg", [None]),
+        pytest.param("lenet5", 28, 32, "scaffold", [2], marks=pytest.mark.soak),
         pytest.param("resnet20", 32, 128, "fedavg", [None], marks=pytest.mark.soak),
         pytest.param("vgg11", 32, 32, "scaffold", [None, 2], marks=pytest.mark.soak),
     ],
