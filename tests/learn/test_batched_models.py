@@ -135,9 +135,10 @@ def test_a_loss_that_is_no_mean_and_outputs_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize(
     ("data", "model"),
-    [("cycle", {"name": "every_token", "loss": "next-token", "metrics": ["perplexity"]}),
-     ("labelled", {"name": "softmax", "loss": "bce", "metrics": ["f1", "auc"]}),
-     ("measured", {"name": "softmax", "loss": "huber", "metrics": ["rmse"]})],
+    [("test_metrics:cycle",
+      {"name": "every_token", "loss": "next-token", "metrics": ["perplexity"]}),
+     ("halves:labelled", {"name": "softmax", "loss": "bce", "metrics": ["f1", "auc"]}),
+     ("halves:measured", {"name": "softmax", "loss": "huber", "metrics": ["rmse"]})],
 )  # fmt: skip
 def test_losses_and_metrics_of_a_run_are_those_of_the_torch_engine(data, model):
     ours = "tests.learn.test_metrics:"
@@ -146,7 +147,7 @@ def test_losses_and_metrics_of_a_run_are_those_of_the_torch_engine(data, model):
     rows = []
     for name in ("batched", "torch"):
         tree = {
-            "run": {"rounds": 2, "engine": name}, "data": {"name": ours + data},
+            "run": {"rounds": 2, "engine": name}, "data": {"name": f"tests.learn.{data}"},
             "clients": {"number": 4, "batch_size": 16}, "model": model, "optimizer": {"lr": 0.3},
         }  # fmt: skip
         run = Simulation(assemble(of_tree(tree), Serial(), None), Serial(), NoSignals())

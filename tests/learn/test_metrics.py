@@ -17,6 +17,7 @@ from fedmpi.learn.evaluate import evaluate
 from fedmpi.learn.losses import mean_loss
 from fedmpi.learn.metrics import METRICS, column_of, softmax
 from fedmpi.learn.sample_arrays import Samples
+from tests.learn.halves import halves
 
 N = 2 * BLOCK + 37  # three blocks, the last one short
 RNG = np.random.default_rng(8)
@@ -127,25 +128,6 @@ def test_losses_are_those_of_scikit_learn():
     )
 
 
-def halves(target, y, classes):
-    x = np.random.default_rng(1).standard_normal((120, 5)).astype(np.float32)
-    return fedmpi.Dataset.of(
-        "made", "features", (x[:80], y(x)[:80]), (x[80:], y(x)[80:]), classes, target=target
-    )
-
-
-@fedmpi.dataset
-def labelled(root):
-    """Three labels, each the sign of a feature."""
-    return halves("labels", lambda x: x[:, :3] > 0, 3)
-
-
-@fedmpi.dataset
-def measured(root):
-    """Two numbers, linear in the features."""
-    return halves("numbers", lambda x: x[:, :2] + x[:, 2:4], 2)
-
-
 @fedmpi.loss(target="numbers")
 def huber(outputs, targets):
     """Huber's loss."""
@@ -179,7 +161,7 @@ class Tokens(nn.Embedding):
 def run(tmp_path, **sections):
     tree = {
         "run": {"rounds": 8, "eval_every": 2},
-        "data": {"name": "tests.learn.test_metrics:labelled"},
+        "data": {"name": "tests.learn.halves:labelled"},
         "clients": {"number": 4, "local_epochs": 5},
         "model": {"name": "softmax"},
         "optimizer": {"lr": 0.3},
@@ -206,7 +188,7 @@ def test_labels_are_learned_and_judged(tmp_path):
 def test_numbers_are_learned_by_a_loss_of_ones_own(tmp_path):
     here = "tests.learn.test_metrics:"
     model = {"name": "softmax", "loss": here + "huber", "metrics": ["rmse", here + "Worst"]}
-    found = run(tmp_path, model=model, data={"name": here + "measured"})
+    found = run(tmp_path, model=model, data={"name": "tests.learn.halves:measured"})
     rmse = found.rounds["rmse"]
     assert rmse[-1] < 0.7 * rmse[1]
     assert (found.rounds["Worst"][1::2] > rmse[1::2]).all()

@@ -61,9 +61,9 @@ def marks(rng, support, ranks, units, density):
 
 @cache
 def make(ranks, size, units="coordinates", support="independent", density=0.2, kind=np.int64):
-    """Return a Case, not to be changed; int64 values use all bits that a sum can.
+    """Return a Case, which must stay as it is.
 
-    Zeros and sums that cancel are among them.
+    int64 values use all bits that a sum can, zeros and cancellations too.
     """
     rng = np.random.default_rng([ranks, size, len(units), len(support)])
     starts = starts_of(units, size)

@@ -72,11 +72,11 @@ JUDGED = {
         '"calibration-error"]',
     ),
     "labels": (
-        "data.name=tests.learn.test_metrics:labelled", "model.name=softmax",
+        "data.name=tests.learn.halves:labelled", "model.name=softmax",
         "model.loss=bce", 'model.metrics=["f1", "auc"]',
     ),
     "numbers": (
-        "data.name=tests.learn.test_metrics:measured", "model.name=softmax",
+        "data.name=tests.learn.halves:measured", "model.name=softmax",
         "model.loss=mse", 'model.metrics=["rmse"]',
     ),
 }  # fmt: skip
