@@ -3,6 +3,7 @@
 import numpy as np
 
 from fedmpi.kernels import batch_last, conv, kept, lanes, moves, owner, pack, select, tables, update
+from tests.conftest import COMPILED
 from tests.kernels.test_conv import correlate_case, mix_case
 from tests.naive import conv as naive
 
@@ -93,7 +94,7 @@ def test_nothing_is_stored_by_masks_with_avx2(run_python, tmp_path):
 def test_registers_of_avx2_give_the_bits_of_those_here_and_what_the_twins_give(
     run_python, tmp_path
 ):
-    done = run_python("-c", CHILD, str(tmp_path / "found.npz"), **AVX2)
+    done = run_python("-c", CHILD, str(tmp_path / "found.npz"), **AVX2, **COMPILED)
     assert done.returncode == 0, done.stderr
     found, here = np.load(tmp_path / "found.npz"), computed()
     assert found["width"] == 8
