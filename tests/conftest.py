@@ -10,7 +10,6 @@ import sys
 import zlib
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
 
@@ -50,9 +49,18 @@ LONGEST = (
     "learn/data/test_datasets", "faults/test_leftovers", "test_notebooks", "cli/test_doctor",
 )  # fmt: skip
 
-# The same examples on every machine and on every rank, however slow it is.
-hypothesis.settings.register_profile("fedmpi", derandomize=True, deadline=None)
-hypothesis.settings.load_profile("fedmpi")
+
+def pytest_configure(config):
+    """Let hypothesis draw the same examples on every machine, however slow it is.
+
+    MPI tests do without: it would take each rank half a second to load.
+    """
+    if "FEDMPI_RANKS" in os.environ:
+        return
+    from hypothesis import settings
+
+    settings.register_profile("fedmpi", derandomize=True, deadline=None)
+    settings.load_profile("fedmpi")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -50,9 +50,11 @@ if [[ -z $only ]]; then
     bodies="-n ${JOBS:-$cores} --dist worksteal tests/kernels $rounds"
     step "kernels without compiler" env NUMBA_DISABLE_JIT=1 $python -m pytest $bodies
 fi
+# Other plugins of pytest would take each rank a second to load.
+few="PYTEST_DISABLE_PLUGIN_AUTOLOAD=1"
 for n in "$@"; do
-    step "MPI, $n ranks" env FEDMPI_RANKS="$n" timeout --kill-after=10 600 \
-        "$mpiexec" -n "$n" $python -m pytest -p no:cacheprovider tests/mpi
+    step "MPI, $n ranks" env FEDMPI_RANKS="$n" $few timeout --kill-after=10 600 \
+        "$mpiexec" -n "$n" $python -m pytest -p pytest_timeout -p no:cacheprovider tests/mpi
 done
 
 # Killed ranks leave MPI's shared memory behind, which job scripts remove, too.

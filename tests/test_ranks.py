@@ -21,7 +21,9 @@ def run_ranks(tmp_path, run_python):
     def run(text, started=2, wanted=2):
         (tmp_path / "test_it.py").write_text(f"import pytest, time\n{text}")
         ranks = {"FEDMPI_RANKS": str(wanted)} if started else {}
-        options = ["-c", ROOT / "setup.cfg", "--rootdir", tmp_path, "-p", "no:cacheprovider"]
+        ranks |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # as in tests/run.sh
+        options = ["-c", ROOT / "setup.cfg", "--rootdir", tmp_path, "-p", "no:cacheprovider",
+                   "-p", "pytest_timeout"]
         return run_python(
             "-m", "pytest", *options, tmp_path, ranks=started, timeout=SOON, **ranks
         )
