@@ -20,6 +20,7 @@ from fedmpi.cli import (
     bench_run,
     benchmarks,
     cluster,
+    compile_kernels,
     data_files,
     diagnosis,
     follow,
@@ -28,7 +29,6 @@ from fedmpi.cli import (
     new,
     read,
     run,
-    warmup,
 )
 from fedmpi.cli.terminal import drop_output, hold_streams, printable, show_all
 from fedmpi.cli.words import Parser, Verbs, parse
@@ -41,8 +41,8 @@ EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""
 INTERRUPTED = 130  # the exit code by which shells report a program ended by SIGINT
 RUNS = run.run, run.resume
-JOINING = (*RUNS, benchmarks.collectives, benchmarks.scale, bench_run.run, warmup.warmup,
-           diagnosis.doctor)  # verbs that all ranks join
+JOINING = (*RUNS, benchmarks.collectives, benchmarks.scale, bench_run.run,
+           compile_kernels.warmup, diagnosis.doctor)  # verbs that all ranks join
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
@@ -144,7 +144,7 @@ def _parser() -> Parser:
     verbs = parser.add_subparsers(metavar="VERB [OPTIONS]", required=True)
     for module in (
         run, cluster, follow, inspect, new, data_files, read, html_report, diagnosis, benchmarks,
-        warmup,
+        compile_kernels,
     ):
         module.add_verbs(verbs)
     return parser
