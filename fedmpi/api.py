@@ -68,7 +68,10 @@ def run(
 ) -> "Run":
     """Run an experiment to its end, and return its Run, read from the result file.
 
-    Under mpiexec or srun, all ranks must call it. Raises FedmpiError.
+    Under mpiexec or srun, all ranks must call it. The caller's environment and signal handlers do
+    not change. Kernels are therefore compiled into NUMBA_CACHE_DIR, or beside their source, not
+    into the node's folder that the command uses. Raises FedmpiError, also if a queued job will
+    write `out`.
 
     Parameters
     ----------
@@ -155,11 +158,16 @@ def _execute(
     **how: Any,
 ) -> "Run":
     """Start the ranks, run the experiment that `make` returns, and return the Run."""
+    from fedmpi.comm.alike import alike
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.portable import hold_to_level
     from fedmpi.experiment.stop import NoSignals
+    from fedmpi.scheduler.snapshot import check_no_job_waits
 
     comm = start(os.environ)
+    with ending_together(comm), alike(comm):
+        if comm.rank == 0:
+            check_no_job_waits(Path(out), os.environ)
     resolved = make()
     if resolved.config.run.portable:
         hold_to_level(os.environ)

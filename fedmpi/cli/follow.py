@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from time import monotonic, sleep
@@ -26,7 +25,6 @@ ASK_EVERY = 15.0  # seconds between two queries to a scheduler
 PATIENCE = 60.0  # seconds to wait for the file, or the next job, of a job that left the queue
 DAY = 86_400  # seconds, the longest wait between two looks
 RECENT = 20  # rounds from which the time left is estimated
-QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
 CODES = {"finished": 0, "failed": 1, "stopped": 75}  # exit codes of runs that ended
 
 
@@ -96,22 +94,6 @@ def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
                       f"{out.with_suffix('.log')}")
 
 
-def check_no_job_waits(out: Path, environ: Mapping[str, str]) -> None:
-    """Raise ResultError if a queued job will write `out`.
-
-    `environ` is the environment. Inside a job nothing is checked, since thousands of jobs would
-    query the scheduler.
-    """
-    from fedmpi.scheduler import in_job, snapshot
-
-    if in_job(environ):
-        return
-    job, state = snapshot.state_of(out, environ) or ("", "")
-    if state.partition(" ")[0] in QUEUED:
-        raise ResultError(f"{out}: job {job}, which is {state}, waits in the queue to write it; "
-                          "wait for it, or end it first")
-
-
 def facts(run: "Run") -> str:
     """Return one line on a run: rounds, accuracy, time left, speed, and totals since its start."""
     from fedmpi.analysis.compare import setting
@@ -170,8 +152,10 @@ class QueuedJob:
 
     def waits(self) -> bool:
         """Return whether the job is in the queue."""
+        from fedmpi.scheduler.snapshot import queued
+
         self._ask()
-        return self._found is not None and self._found[1].partition(" ")[0] in QUEUED
+        return self._found is not None and queued(self._found[1])
 
     def words(self) -> str:
         """Return the job's number and state after two blanks, "" without a job."""

@@ -72,8 +72,8 @@ def run(args: Namespace) -> int:
     from fedmpi.experiment import device_files, resolve
 
     def read() -> dict[str, Any]:
-        from fedmpi.cli.follow import check_no_job_waits
         from fedmpi.record.writer import check_target  # imports h5py, on rank 0 alone
+        from fedmpi.scheduler.snapshot import check_no_job_waits
 
         text = text_of(args.config)
         check_target(args.out, args.overwrite)
@@ -99,8 +99,8 @@ def resume(args: Namespace) -> int:
     from fedmpi.experiment import resolve
 
     def read() -> dict[str, Any]:
-        from fedmpi.cli.follow import check_no_job_waits
         from fedmpi.experiment.rebuild import beginning  # imports h5py, on rank 0 alone
+        from fedmpi.scheduler.snapshot import check_no_job_waits
 
         check_no_job_waits(args.out, os.environ)
         return beginning(args.out, args.rebuild)

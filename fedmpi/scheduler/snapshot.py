@@ -13,8 +13,10 @@ from typing import Any
 from fedmpi import user_code
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.record.flock import has_path, try_lock
-from fedmpi.scheduler import SCHEDULERS
+from fedmpi.scheduler import SCHEDULERS, in_job
 from fedmpi.scheduler.command import Environ, RefusedError
+
+QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,25 @@ def state_of(out: Path, environ: Environ) -> tuple[str, str] | None:
     states = [(job, SCHEDULERS[name].state(job, task, environ)) for name, job, task, _ in rows[-2:]]
     # A job may submit the next before it ends: the newest job with a state counts.
     return next((found for found in reversed(states) if found[1]), states[-1] if states else None)
+
+
+def queued(state: str) -> bool:
+    """Return whether a job with this state, a word and perhaps a reason, has not started."""
+    return state.partition(" ")[0] in QUEUED
+
+
+def check_no_job_waits(out: Path, environ: Environ) -> None:
+    """Raise ResultError if a queued job will write `out`.
+
+    `environ` is the environment. Inside a job nothing is checked, since thousands of jobs would
+    query the scheduler.
+    """
+    if in_job(environ):
+        return
+    job, state = state_of(out, environ) or ("", "")
+    if queued(state):
+        raise ResultError(f"{out}: job {job}, which is {state}, waits in the queue to write it; "
+                          "wait for it, or end it first")
 
 
 def _line_of(out: Path) -> str:

@@ -4,8 +4,10 @@ import os
 
 import pytest
 
+import fedmpi
 from fedmpi import cli
 from fedmpi.cli import follow
+from fedmpi.errors import ResultError
 from fedmpi.record import heartbeat
 from fedmpi.scheduler import NUMBERS
 from tests.record import sample
@@ -155,6 +157,12 @@ def test_a_file_for_which_a_job_waits_is_not_begun_here(queue, main, tmp_path, c
     sample.write(tmp_path / "a.h5")
     assert main(["resume", out, "--quiet"]) == 1
     assert fault in capsys.readouterr().err
+    ways = (lambda: fedmpi.run({}, out, overwrite=True),
+            lambda: fedmpi.resume(out, ["run.rounds=9"]))
+    for start in ways:
+        with pytest.raises(ResultError) as caught:
+            start()
+        assert fault in str(caught.value)
     for said in ("RUNNING", ""):  # as the job itself finds it
         queue(said)
         assert main(["resume", out, "--quiet"]) == 0
