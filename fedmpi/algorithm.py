@@ -124,7 +124,7 @@ class Algorithm(ABC):
     level, fill :
         For the sum of weights: the finest level of the supports that clients send, and the value
         that a coordinate has for a client that did not send it (totals.py).
-    told : tuple of str
+    summed : tuple of str
         Parts of messages, besides the weights, whose mean over all clients `step` needs, at the
         level of coordinates. A coordinate that a client did not send counts as 0.
     base : str or None
@@ -155,7 +155,7 @@ class Algorithm(ABC):
     name: ClassVar[str] = ""
     level: str = "model"
     fill: Fill = "mean"
-    told: tuple[str, ...] = ()
+    summed: tuple[str, ...] = ()
     base: str | None = "weights"
     remembers: bool = False
     personal: bool = False
@@ -264,13 +264,13 @@ class Algorithm(ABC):
     def zero(self) -> Sums:
         """Return the empty sums of a round, a dict of Total."""
         sums = {"weights": self.total()}
-        for name in self.told:
+        for name in self.summed:
             sums[name] = Total(self.layout, "coordinate", "zero", self.setting.exact)
         return sums
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add the arrival of one client to the sums of its rank, in place."""
-        for name in ("weights", *self.told):
+        for name in ("weights", *self.summed):
             if name in arrival.parts:
                 values, support, *_ = arrival.parts[name]
                 sums[name].add(values, arrival.share, support)

@@ -102,10 +102,10 @@ def state(found: Any, layout: Layout, owner: object, method: str) -> None:
 def begun(found: Any, layout: Layout, owner: Any) -> None:
     """Check the state that `start` returned, and the attributes of the method's class."""
     state(found, layout, owner, "start")
-    told, base = owner.told, owner.base
-    named = isinstance(told, tuple | list) and all(isinstance(name, str) for name in told)
-    if not named or len({*told, "weights"}) <= len(told):
-        raise beyond(place(owner, "told"), told, 'a tuple of different names of parts, beside '
+    summed, base = owner.summed, owner.base
+    named = isinstance(summed, tuple | list) and all(isinstance(name, str) for name in summed)
+    if not named or len({*summed, "weights"}) <= len(summed):
+        raise beyond(place(owner, "summed"), summed, 'a tuple of different names of parts, beside '
                      '"weights"')
     if base is not None and not (isinstance(base, str) and base in found):
         raise beyond(place(owner, "base"), base, f"None, or the name of an entry of the state: "
@@ -231,11 +231,11 @@ def message(found: Any, layout: Layout, owner: Any) -> None:
     """Check the result of `message`, parts that must all be added up or be of use to `remember`."""
     where = place(owner, "message")
     parts(found, layout, where)
-    unread = [name for name in found if name not in ("weights", *owner.told)]
-    plain = type(owner).add.__module__ == "fedmpi.algorithm"  # it adds "weights" and `told` only
+    unread = [name for name in found if name not in ("weights", *owner.summed)]
+    plain = type(owner).add.__module__ == "fedmpi.algorithm"  # it adds "weights" and `summed` only
     if unread and plain and not owner.remembers:
         raise FedmpiError(f"{where} returned the part {unread[0]!r}, which is not added up; let "
-                          f"the class say `told = ({unread[0]!r},)`, or define add")
+                          f"the class say `summed = ({unread[0]!r},)`, or define add")
 
 
 def described(found: Any) -> str:

@@ -54,7 +54,7 @@ def test_it_is_refused_before_anything_runs(monkeypatch):
 @pytest.mark.parametrize(
     "defined",
     [
-        {"personel": True}, {"levl": "layer"}, {"tolds": ("a",)},
+        {"personel": True}, {"levl": "layer"}, {"sumed": ("a",)},
         {"keys": type("keys", (fedmpi.Keys,), {})},
     ],
 )

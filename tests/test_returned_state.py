@@ -39,10 +39,10 @@ METHODS = {
         remember={"words": np.array(["a"])}),), {"remembers": True, "__module__": HERE}),
     "step: 'weights', 2 of 650, the first at 3, is nan; it must be finite numbers only":
         method(step=spoiled),
-    "told is 'extra'; it must be a tuple of different names": declared(told="extra"),
-    "told is (3,); it must be": declared(told=(3,)),
-    "told is ('weights',); it must be": declared(told=("weights",)),
-    "told is ('a', 'a'); it must be": declared(told=("a", "a")),
+    "summed is 'extra'; it must be a tuple of different names": declared(summed="extra"),
+    "summed is (3,); it must be": declared(summed=(3,)),
+    "summed is ('weights',); it must be": declared(summed=("weights",)),
+    "summed is ('a', 'a'); it must be": declared(summed=("a", "a")),
     "base is 'wieghts'; it must be None, or the name of an entry of the state: 'weights'":
         declared(base="wieghts"),
     "base is 7; it must be": declared(base=7),
@@ -92,8 +92,8 @@ def test_a_part_that_nobody_adds_up_is_refused(tmp_path, monkeypatch):
         return fedmpi.run(tree, out=tmp_path / "a.h5", overwrite=True).status
 
     with pytest.raises(FedmpiError, match=r"Mine.message returned the part 'extra', which is "
-                       r"not added up; let the class say `told = \('extra',\)`, or define add"):
+                       r"not added up; let the class say `summed = \('extra',\)`, or define add"):
         run(sending())
-    for defined in ({"told": ("extra",)},
+    for defined in ({"summed": ("extra",)},
                     {"add": lambda self, sums, arrival: Right.add(self, sums, arrival)}):
         assert run(sending(**defined)) == "finished"

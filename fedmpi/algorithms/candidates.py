@@ -28,7 +28,7 @@ class Candidates(Algorithm):
     """The base of methods that begin with the choice; it acts while `chooses(state, round)`."""
 
     level = "coordinate"
-    told = ("told",)
+    summed = ("measured",)
     prunes = True
 
     class Keys(Section):
@@ -93,13 +93,13 @@ class Candidates(Algorithm):
         values, keep = np.zeros(self.layout.size, np.float32), np.zeros(self.layout.size, np.uint8)
         models = (self._model(job.state, c) for c in range(count))
         values[:count], keep[:count] = [self.accuracy(report.client, w) for w in models], 1
-        return parts | {"told": Part(values, Support(self.layout, "coordinate", keep))}
+        return parts | {"measured": Part(values, Support(self.layout, "coordinate", keep))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
         """Store a candidate's statistics, or choose the best candidate."""
         if round >= self.choice:
-            told = sums["told"].mean(np.zeros_like(state["weights"]))
-            best = int(told[: self.keys.candidates].argmax())
+            measured = sums["measured"].mean(np.zeros_like(state["weights"]))
+            best = int(measured[: self.keys.candidates].argmax())
             model, mask = self._model(state, best), state["masks"][best]
             return {**state, "weights": model, "mask": mask, "chosen": np.array(1)}
         statistics = state["statistics"].copy()

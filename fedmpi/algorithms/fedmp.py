@@ -37,7 +37,7 @@ class FedMP(Algorithm, name="fedmp"):
 
     level = "coordinate"
     fill = "old"
-    told = ("seconds",)
+    summed = ("seconds",)
     remembers = True
 
     class Keys(Section):

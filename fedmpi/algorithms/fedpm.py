@@ -58,8 +58,8 @@ class FedPM(Algorithm, name="fedpm"):
             layer = self.layout.layers[tensor.layer]
             own = tensor.name.rpartition(".")[0] == layer.name  # not of a joined normalisation
             self.masked[tensor.block] = tensor.trained and own and layer.kind in MASKED
-        told = (self.masked != 0) | ~self.layout.trained
-        self._told = Support(self.layout, "coordinate", told.astype(np.uint8))
+        sent = (self.masked != 0) | ~self.layout.trained
+        self._sent = Support(self.layout, "coordinate", sent.astype(np.uint8))
 
     def start(self, weights: Vector) -> State:
         """Return the fixed weights, the first theta, and a model drawn by it."""
@@ -84,8 +84,8 @@ class FedPM(Algorithm, name="fedpm"):
         start = np.where(self.masked, scores, np.where(self.layout.trained, state["fixed"],
                                                        state["weights"]))  # fmt: skip
         return Plan(
-            down=self._told,
-            up=self._told,
+            down=self._sent,
+            up=self._sent,
             known=True,
             start=start,
             update=self.masked,

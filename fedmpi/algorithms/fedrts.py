@@ -35,7 +35,7 @@ class FedRTS(Algorithm, name="fedrts"):
     """Masks by Thompson sampling; sparsity = 0 is FedAvg."""
 
     level = "coordinate"
-    told = ("core", "grown")
+    summed = ("core", "grown")
     prunes = True
     scheduled = True
 
@@ -105,12 +105,12 @@ class FedRTS(Algorithm, name="fedrts"):
         none, gamma = np.zeros_like(weights), self.keys.gamma
         core = self._core(weights, mask, round)
         wins = (1 - gamma) * core + gamma * sums["core"].mean(none).astype(np.float64)
-        told = mask != 0
+        reported = mask != 0
         if self._adjusts(round):
             grown = (1 - gamma) / 2 + gamma * sums["grown"].mean(none).astype(np.float64)
-            wins, told = np.where(told, wins, grown), np.ones_like(told)
-        won = state["won"] + self.keys.trust * np.where(told, wins, 0)
-        lost = state["lost"] + self.keys.trust * np.where(told, 1 - wins, 0)
+            wins, reported = np.where(reported, wins, grown), np.ones_like(reported)
+        won = state["won"] + self.keys.trust * np.where(reported, wins, 0)
+        lost = state["lost"] + self.keys.trust * np.where(reported, 1 - wins, 0)
         if self._adjusts(round):
             drawn = self.rng_for("fedrts", round).beta(won, lost)
             counts = sparsity.counts_of(self.layout, self.tensors, mask)

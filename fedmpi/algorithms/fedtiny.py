@@ -64,15 +64,15 @@ class FedTiny(Candidates, name="fedtiny"):
             mask = required(job.plan.mask)[block]
             pruned, count = mask == 0, self.count(job.round, mask)
             keep[block] = sparsity.largest(gradient[block] * pruned, count) * pruned
-        return parts | {"told": Part(gradient, Support(self.layout, "coordinate", keep))}
+        return parts | {"measured": Part(gradient, Support(self.layout, "coordinate", keep))}
 
     def step(self, state: State, sums: Sums, round: int) -> State:
         """Average, and change the masks of the layers whose turn it is."""
         if self.chooses(state, round):
             return super().step(state, sums, round)
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"].copy()
-        gradient = sums["told"].mean(np.zeros_like(weights))
-        for block in self._moving(state, round) if sums["told"].all else []:
+        gradient = sums["measured"].mean(np.zeros_like(weights))
+        for block in self._moving(state, round) if sums["measured"].all else []:
             alive, pruned = np.flatnonzero(mask[block]), np.flatnonzero(mask[block] == 0)
             count = self.count(round, mask[block])
             mask[block][alive] = sparsity.largest(weights[block][alive], len(alive) - count)

@@ -43,7 +43,7 @@ class FLASH(Algorithm, name="flash"):
     """Sparse training with densities of layers by sensitivity."""
 
     level = "coordinate"
-    told = ("mask",)
+    summed = ("mask",)
     prunes = True
 
     class Keys(Section):

@@ -74,8 +74,8 @@ class Options:
             raise ConfigError(f"--lead {self.lead}: must be 1 to {limit} seconds, within the limit")
 
     @property
-    def told(self) -> int:
-        """Seconds before the time limit at which the job is told to stop."""
+    def notice(self) -> int:
+        """Seconds before the time limit at which the job gets the signal to stop."""
         return self.lead or min(LEAD, seconds(self.time) // 2)
 
     @property

@@ -117,7 +117,7 @@ class Script:
         options = self.options
         lines = [f"scheduler={self.scheduler} most_restarts={options.restarts}"]
         if self.scheduler != "slurm":
-            lines.append(f"warn_after={seconds(options.time) - options.told}")
+            lines.append(f"warn_after={seconds(options.time) - options.notice}")
         if self.scheduler == "flux":
             lines.append(f"ranks={options.tasks_per_node} cpus={options.cpus_per_task}")
         return lines

@@ -49,7 +49,7 @@ def _pairs(options: Options) -> Iterator[tuple[str, Any]]:
                  "constraint", "reservation", "nodelist", "exclude", "hint", "exclusive",
                  "mail_user", "mail_type"):
         yield name.replace("_", "-"), getattr(options, name)
-    yield "signal", f"B:USR1@{options.told}"
+    yield "signal", f"B:USR1@{options.notice}"
 
 
 def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str]:

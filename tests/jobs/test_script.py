@@ -115,8 +115,8 @@ def test_time_limits_are_read_as_slurm_does(time, expected):
 
 
 def test_the_lead_is_half_of_a_short_limit():
-    assert (Options(time="10:00:00").told, Options(time="1").told) == (120, 30)
-    assert Options(time="10:00:00", lead=600).told == 600
+    assert (Options(time="10:00:00").notice, Options(time="1").notice) == (120, 30)
+    assert Options(time="10:00:00", lead=600).notice == 600
 
 
 @pytest.mark.parametrize(
