@@ -22,7 +22,7 @@ from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.result_lock import failure_recorded, locked_by_run
 from fedmpi.experiment.save import CheckpointBudget, restore_checkpoint, save_checkpoint
 from fedmpi.experiment.twice import train_twice
-from fedmpi.experiment.versions import check_versions, other_code, refuse_other
+from fedmpi.experiment.versions import check_versions, other_code, other_engine, refuse_other
 from fedmpi.experiment.watch import watching
 from fedmpi.layout import Layout
 from fedmpi.record import checkpoint
@@ -226,7 +226,8 @@ def _writer(
     from fedmpi.record.writer import Writer
 
     if start.resume:
-        mixed = mixture(facts, kept_in(start.out))
+        kept = kept_in(start.out)
+        notes = mixture(facts, kept), other_engine(kept, engine)
         rounds, scheduled = resolved.config.run.rounds, experiment.algorithm.scheduled
         schedule, other = schedules_so_far(start.out, rounds, next_round, scheduled)
         facts |= schedule
@@ -236,8 +237,8 @@ def _writer(
             writer.event("warning", f"continued after a change: {text}")
         for key in start.changed:
             writer.event("config", key)
-        _warn(writer, mixed, start)
-        _warn(writer, other, start)
+        for text in (*notes, other):
+            _warn(writer, text, start)
         return writer
     writer = Writer.create(
         start.out,

@@ -45,6 +45,19 @@ def other_code(kept: Mapping[str, Any]) -> list[str]:
     return [f"commit of fedmpi ({_short(then)} then, {_short(now)} now)"]
 
 
+def other_engine(kept: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return a warning if another engine, or another width of vectors, continues a run, or "".
+
+    `kept` holds the facts of the last start, `now` those of the engine.
+    """
+    before = kept.get("engine")
+    compared = {name: now[name] for name in ("name", "vector_width") if name in now}
+    found = changed(before, compared) if isinstance(before, dict) else []
+    if not found:
+        return ""
+    return f"the engine is not that of the last start, so last bits may differ: {'; '.join(found)}"
+
+
 def _short(commit: str) -> str:
     """The first digits of a commit, and whether files differed from it."""
     digits, dash, rest = commit[:80].partition("-")

@@ -50,12 +50,20 @@ def test_a_run_of_another_version_goes_on_with_force_alone(out, monkeypatch):
     with h5py.File(out, "r+") as file:
         del file["provenance/fedmpi"]
         file["provenance/fedmpi"] = np.bytes_("0.0.9")
+        width = int(file["provenance/engine/vector_width"][()])
+        del file["provenance/engine/vector_width"]
+        file["provenance/engine/vector_width"] = 999
     text = refusal(out, monkeypatch)
     assert text.startswith(f"{out}: fedmpi 0.0.9 wrote it, and fedmpi {fedmpi.__version__} may ")
     assert "resume it with fedmpi 0.0.9" in text and "--force" in text
-    (note,) = go_on(out, 3, force=True)
-    assert note == f"continued after a change: fedmpi (0.0.9 then, {fedmpi.__version__} now)"
-    assert go_on(out, 4) == [note]  # the facts are those of the last start
+    with pytest.warns(UserWarning, match="the engine is not that of the last start"):
+        notes = go_on(out, 3, force=True)
+    assert notes == [
+        f"continued after a change: fedmpi (0.0.9 then, {fedmpi.__version__} now)",
+        "the engine is not that of the last start, so last bits may differ: "
+        f"vector_width (999 then, {width} now)",
+    ]
+    assert go_on(out, 4) == notes  # the facts are those of the last start
 
 
 def test_another_state_of_a_checkout_is_noted(monkeypatch):
