@@ -30,10 +30,14 @@ class Gradients(ABC):
     at_output : frozenset of int
         The layers for which `pulls` are available; see relevance.py.
     no_columns : str
-        The reason why the statistic "columns" is undefined for the network; empty if it is defined.
+        Why the statistic "columns" has no meaning for the network, if so.
+    by_shape : bool
+        Whether the shapes of the layers and the weights tell all, so that networks of equal shapes
+        can share an object; false where a module may hold constants.
     """
 
     reason = ""
+    by_shape = False
     at_output: frozenset[int] = frozenset()
     no_columns = ""
 

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -163,7 +164,7 @@ class Networks:
         if part is None:
             return self.whole
         if part not in self._parts:
-            self._parts[part] = self._build(part)
+            self._parts[part] = self._alike(part) or self._build(part)
             while len(self._parts) > _MOST:
                 self._parts.popitem(last=False)
         self._parts.move_to_end(part)
@@ -175,14 +176,36 @@ class Networks:
         from fedmpi.learn.narrow import divide, narrow
 
         module = self._make(dict(part.options))
-        index = np.arange(part.shared)
+        if part.rows is None and part.divisor == 1:
+            return module, np.arange(part.shared)
+        # Names and kinds of layers, which are all that `divide` reads, outlast the rows.
+        layout = layout_of(module, self.sample) if part.options else self.whole.layout
         if part.rows is not None:
-            rows = [np.frombuffer(row, bool) for row in part.rows]
-            index = np.flatnonzero(narrowed(self.whole.layout, rows))
-            narrow(module, layout_of(module, self.sample), rows)
+            narrow(module, layout, [np.frombuffer(row, bool) for row in part.rows])
         if part.divisor != 1:
-            divide(module, layout_of(module, self.sample), part.divisor)
-        return module, index
+            divide(module, layout, part.divisor)
+        return module, self._places(part)
+
+    def _places(self, part: Submodel) -> Integers:
+        """Return int64[n]: where the shared coordinates of a Submodel lie in the model."""
+        if part.rows is None:
+            return np.arange(part.shared)
+        rows = [np.frombuffer(row, bool) for row in part.rows]
+        return np.flatnonzero(narrowed(self.whole.layout, rows))
+
+    def _alike(self, part: Submodel) -> Network | None:
+        """Return the Network of other rows, but as many, on a backend that is there already.
+
+        None without such a backend: only that of kernels reads nothing but weights.
+        """
+        for known, network in self._parts.items():
+            by_shape = getattr(network.backend, "by_shape", False)
+            if by_shape and part.rows is not None and _shape(known) == _shape(part):
+                return Network(
+                    network.backend, network.first, self._places(part),
+                    lambda: self._module_of(part)[0],
+                )  # fmt: skip
+        return None
 
     def _build(self, part: Submodel) -> Network:
         layout = self.whole.layout
@@ -200,6 +223,14 @@ class Networks:
         if part.rows is None and _first(backend.layout, part.shared) != _first(layout, part.shared):
             raise ConfigError(f"model: with {dict(part.options)} it shares no first layers")
         return Network(backend, first, index, lambda: self._module_of(part)[0])
+
+
+def _shape(part: Submodel) -> Submodel:
+    """Return a Submodel that is equal for parts of as many rows: the first ones are kept."""
+    if part.rows is None:
+        return part
+    rows = (np.sort(np.frombuffer(row, bool))[::-1].tobytes() for row in part.rows)
+    return replace(part, rows=tuple(rows))
 
 
 def _first(layout: Layout, size: int) -> list[tuple[str, tuple[int, ...]]]:

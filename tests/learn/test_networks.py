@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from fedmpi.errors import ConfigError
+from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
 from fedmpi.learn.narrow import narrow
@@ -143,3 +144,72 @@ def test_rows_of_a_convolution_with_groups_cannot_be_removed():
     with pytest.raises(ConfigError, match="layer 0 has 2 groups, so its rows do not read the same"):
         narrow(module, layout, rows)
     narrow(module, layout, [np.ones(4, bool), np.ones(3, bool)])
+
+
+def test_parts_of_as_many_rows_share_a_backend_of_kernels():
+    """Each client with other rows built its network anew: half of a round of federated dropout."""
+    sample = np.linspace(-1, 1, 72, dtype=np.float32).reshape(1, 2, 6, 6)
+
+    def fresh():
+        def make(more):
+            torch.manual_seed(1)
+            parts = nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 4), nn.Linear(4, 3)
+            return nn.Sequential(*parts)
+
+        def backend(module):
+            found = KernelGradients.of(module, layout_of(module, sample), sample.shape[1:])
+            return found, found.weights.copy()
+
+        return Networks(make, sample, backend)
+
+    nets = fresh()
+    layout = nets.whole.layout
+    one, other, fewer = (part_of(layout, {0: rows})[0] for rows in ([0, 3], [1, 2], [1, 2, 3]))
+    first, second = nets.of(one), nets.of(other)
+    assert first.backend is second.backend is not nets.of(fewer).backend
+    alone = fresh().of(other)
+    assert np.array_equal(second.index, alone.index) and second.layout == alone.layout
+    weights = nets.whole.first
+    outputs = [n.backend.outputs(n.enter(weights, None), sample) for n in (second, alone, first)]
+    assert np.array_equal(outputs[0], outputs[1]) and not np.array_equal(outputs[0], outputs[2])
+
+
+def test_parts_with_constants_of_their_own_rows_share_nothing():
+    class Scaled(nn.Linear):
+        def __init__(self):
+            super().__init__(4, 5)
+            self.register_buffer("scale", torch.arange(5.0), persistent=False)
+
+        def forward(self, x):
+            return super().forward(x) * self.scale
+
+    sample = np.ones((1, 4), np.float32)
+
+    def backend(module):
+        found = TorchGradients(module, layout_of(module, sample))
+        return found, found.weights.copy()
+
+    nets = Networks(lambda more: nn.Sequential(Scaled(), nn.Linear(5, 2)), sample, backend)
+    ones = np.ones(nets.whole.layout.size, np.float32)
+    outputs = [
+        small.backend.outputs(small.enter(ones, None), sample)[0, 0]
+        for small in (nets.of(part_of(nets.whole.layout, {0: [row]})[0]) for row in range(5))
+    ]
+    assert outputs == [1 + 5 * (10 - row) for row in range(5)]
+
+
+def test_a_part_takes_the_layout_of_the_model_as_it_is(monkeypatch):
+    """It was found again for each part, with all the passes that check a new model."""
+    nets, _ = networks("mlp", hidden=(6,))
+    found = []
+
+    def counted(module, sample, *more):
+        found.append(module)
+        return layout_of(module, sample, *more)
+
+    monkeypatch.setattr("fedmpi.learn.layout_of.layout_of", counted)
+    part = part_of(nets.whole.layout, {0: [0, 4]})[0]
+    for asked in (part, Submodel(rows=part.rows, divisor=0.5)):
+        module, index = nets._module_of(asked)
+        assert sum(values.numel() for values in module.parameters()) == len(index)
+    assert not found

@@ -43,6 +43,8 @@ class KernelGradients(Gradients):
         The usual batch size, for which the buffer is made; it grows if a larger batch comes.
     """
 
+    by_shape = True
+
     def __init__(
         self, layout: Layout, weights: Vector, chain: _Chain, batch_size: int = 1
     ) -> None:
