@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.arrays import Integers, Vector
+from fedmpi.arrays import Flags, Integers, Vector
 from fedmpi.layout import Layout
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.moved_mask import moved_mask
@@ -68,13 +68,19 @@ class Scored(Correction):
 
     def __init__(self, fixed: Vector, draws: Draws) -> None:
         self._fixed, self._draws = fixed, draws
+        self._slope, self._chance = np.empty((2, fixed.size))
 
     def before(self, steps: "Steps") -> None:
         """Draw a mask, and set the point."""
-        chance = 1 / (1 + np.exp(-steps.weights, dtype=np.float64))
+        chance, slope, still = self._chance, self._slope, steps.free == 0
+        np.exp(-steps.weights, out=chance, dtype=np.float64)
+        np.divide(1, np.add(chance, 1, out=chance), out=chance)
         there = self._draws.numbers(chance.size) < chance
-        np.copyto(steps.point, np.where(steps.free, self._fixed * there, steps.weights))
-        self._slope = np.where(steps.free, self._fixed * chance * (1 - chance), 1)
+        np.multiply(self._fixed, there, out=steps.point)
+        np.copyto(steps.point, steps.weights, where=still)
+        np.multiply(self._fixed, chance, out=slope)
+        np.multiply(slope, np.subtract(1, chance, out=chance), out=slope)
+        slope[still] = 1
 
     def after(self, steps: "Steps", samples: int) -> None:
         """Turn the gradient by the weights into the gradient by the scores."""
@@ -89,18 +95,37 @@ class Powered(Correction):
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
         self._inside, self._power = coordinates(layout, plan.tensors), plan.power
+        self._blocks = slices(layout, plan.tensors)
+        self._slope, self._mask = np.ones(layout.size, np.float32), np.zeros(0, np.uint8)
+        # Where a parameter may be other than 0; elsewhere it has no power to be found.
+        self._places: Sequence[slice | Integers] = self._blocks
 
     def before(self, steps: "Steps") -> None:
         """Set the point."""
-        steps.point[:] = steps.weights if steps.mask is None else steps.weights * steps.mask
-        inside = steps.point[self._inside]
-        self._slope = np.float32(self._power) * np.abs(inside) ** (self._power - 1)
-        steps.point[self._inside] = power(inside, self._power)
+        point, rate = steps.point, np.float32(self._power)
+        if steps.mask is None:
+            np.copyto(point, steps.weights)
+        else:
+            self._look(steps.mask)
+            np.multiply(steps.weights, steps.mask, out=point)
+            for block in self._blocks:
+                point[block] += 0  # no 0 has a sign
+        for place in self._places:
+            inside = point[place]
+            self._slope[place] = rate * np.abs(inside) ** (self._power - 1)
+            point[place] = power(inside, self._power)
 
     def after(self, steps: "Steps", samples: int) -> None:
         """Turn the gradient by the weights into the gradient by the parameters."""
         steps.weights[steps.still] = steps.point[steps.still]
-        steps.direction[self._inside] *= self._slope
+        np.multiply(steps.direction, self._slope, out=steps.direction)
+
+    def _look(self, mask: Flags) -> None:
+        """Note what a mask uint8[P'] leaves; the rest has the slope of 0."""
+        if not np.array_equal(mask, self._mask):
+            zero = np.zeros(1, np.float32)
+            self._slope[self._inside] = np.float32(self._power) * zero ** (self._power - 1)
+            self._mask, self._places = mask, [np.flatnonzero(self._inside & (mask != 0))]
 
 
 class Important(Correction):
@@ -109,12 +134,13 @@ class Important(Correction):
     changes_direction = True
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
-        self._inside, self._most = coordinates(layout, plan.tensors), np.float32(plan.importance)
+        self._blocks, self._most = slices(layout, plan.tensors), np.float32(plan.importance)
 
     def after(self, steps: "Steps", samples: int) -> None:
         """Scale the gradient."""
-        size, most = np.abs(steps.point[self._inside]), self._most
-        steps.direction[self._inside] *= 1 + 2 * most * size / (size + most) ** 2
+        for block in self._blocks:
+            size, most = np.abs(steps.point[block]), self._most
+            steps.direction[block] *= 1 + 2 * most * size / (size + most) ** 2
 
 
 class Measured(Correction):
@@ -192,14 +218,19 @@ class Salient(Correction):
     """`salient`: only the entries of the largest |w dL/dw| move."""
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
-        self._inside, self._share = coordinates(layout, plan.tensors), plan.salient
+        self._blocks, self._share = slices(layout, plan.tensors), plan.salient
 
     def after(self, steps: "Steps", samples: int) -> None:
         """Choose the entries that this step may move."""
-        inside = self._inside
-        score = np.abs(steps.point[inside] * steps.direction[inside])
+        point, direction = steps.point, steps.direction
+        scores = [point[block] * direction[block] for block in self._blocks]
+        score = np.concatenate([point[:0], *scores])
+        chosen, first = largest(np.abs(score), round(self._share * score.size)), 0
         steps.moving = steps.moving.copy()
-        steps.moving[inside] *= largest(score, round(self._share * score.size))
+        for block in self._blocks:
+            size = block.stop - block.start
+            steps.moving[block] *= chosen[first : first + size]
+            first += size
 
 
 class Moved(Correction):
@@ -248,6 +279,11 @@ def corrections_of(plan: Plan, network: "Network", draws: Draws | None) -> list[
         (plan.threshold, lambda: Thresholded(plan, layout)),
     )
     return [made() for asked, made in table if asked]
+
+
+def slices(layout: Layout, tensors: Sequence[int]) -> list[slice]:
+    """Return the blocks of some tensors, each once, in the order of the vector."""
+    return [layout.tensors[t].block for t in sorted(set(tensors))]
 
 
 def blocks(layout: Layout, tensors: Sequence[int], by_row: bool) -> tuple[Integers, Integers]:
