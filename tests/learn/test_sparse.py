@@ -31,7 +31,7 @@ def called(engine, backward):
     return {call.kernel.__module__.rpartition(".")[2] for call in calls}
 
 
-@pytest.mark.parametrize("density", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.25])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_mask_changes_no_bit_of_loss_and_gradient(name, density):
     engine, layout = engine_of(seeded(MODELS[name]), SHAPE)
@@ -81,12 +81,22 @@ def test_density_and_shape_choose_the_kernels():
     assert "kept" in called(engine, Backward(mask=few))
     assert "kept" in called(engine, Backward(update=few))
     step = engine._steps[-1]  # Linear(9, 4)
-    for kept, sums, gradient in ((3, kernels.kept.mix, True), (7, kernels.kept.mix, False),
-                                 (8, kernels.conv.mix, False)):  # fmt: skip
+    for kept, sums, gradient in ((3, kernels.kept.mix, True), (10, kernels.kept.mix, False),
+                                 (11, kernels.conv.mix, False)):  # fmt: skip
         mask = np.zeros(layout.size, np.uint8)
         mask[step.weight : step.weight + kept] = 1
         assert sparse.mix(mask, step, PARTS)[0] is sums
         assert sparse.picks(mask, step) == gradient
+
+
+def test_convolutions_take_the_gradients_of_three_tenths_of_their_weights():
+    engine, layout = engine_of(seeded(small_cnn), SHAPE)
+    step = next(step for step in engine._steps if getattr(step, "gains_when_small", False))
+    for kept, gradient in ((int(0.3 * step.size), True), (int(0.3 * step.size) + 1, False)):
+        mask = np.zeros(layout.size, np.uint8)
+        mask[step.weight : step.weight + kept] = 1
+        assert sparse.picks(mask, step) == gradient
+        assert (sparse.mix(mask, step, PARTS)[0] is kernels.kept.mix) == gradient
 
 
 def test_large_layers_need_fewer_weights_for_their_sums():

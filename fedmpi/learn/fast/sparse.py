@@ -1,10 +1,11 @@
 """The choice between dense sums and sums over kept weights, for layers that keep few weights.
 
-It is a rule on shapes and densities, so that no bit depends on a timing. Measured on one thread of
-a Zen 5 core with batches of 16 to 64: at density 0.1, sums over kept weights take a half to a sixth
-of the time of dense sums, weight gradients of convolutions a third, and those of linear layers 0.6
-to 0.9. At 0.2, the first two still gain in layers whose kept weights fit the cache, and weight
-gradients of linear layers lose.
+A rule on shapes and densities, so that no bit depends on a timing. One thread of a Zen 5
+core, batches of 16 to 64: at density 0.1 sums over kept weights take a half to a sixth of the
+time of dense ones, weight gradients of convolutions a third, of linear layers 0.6 to 0.9; at 0.2
+the first two still gain in layers whose kept weights fit the cache, and linear gradients lose.
+Of layers of up to 65,536 weights, sums and gradients of convolutions take 0.4 to 0.8 of the time at
+0.3 (Zen 4, AVX2 and AVX-512), with the same bits; linear gradients would have others.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,9 +22,9 @@ if TYPE_CHECKING:  # weighted.py imports this module
 Parts: TypeAlias = tuple[Integers, ...]
 """The arguments of `tables.mix_table`."""
 
-_ALWAYS = 0.1  # density up to which all layers gain
-_SMALL = 0.2  # density up to which small layers gain
-_SUMS, _GRADIENT = 1 << 18, 1 << 16  # most weights of a small layer
+_ALWAYS = 0.1  # a density at which all layers gain
+_MIDDLE, _SMALL = 0.2, 0.3  # densities at which smaller layers gain
+_LARGEST_MIDDLE, _LARGEST_SMALL = 1 << 18, 1 << 16  # weights of these layers
 
 
 def mix(mask: Flags | None, step: "Weighted", parts: Parts) -> tuple[Kernel, Integers]:
@@ -32,14 +33,15 @@ def mix(mask: Flags | None, step: "Weighted", parts: Parts) -> tuple[Kernel, Int
     `step` is Weighted. `mask` is uint8[P], 0 where weights are 0, or None. `parts` are the
     arguments of `tables.mix_table`.
     """
-    if _few(mask, step, _SMALL if step.size <= _SUMS else _ALWAYS):
+    middle = _MIDDLE if step.size <= _LARGEST_MIDDLE else _ALWAYS
+    if _few(mask, step, _SMALL if step.size <= _LARGEST_SMALL else middle):
         return kernels.kept.mix, kernels.kept.mix_table(mask, *parts)
     return kernels.conv.mix, kernels.tables.mix_table(*parts)
 
 
 def picks(update: Flags | None, step: "Weighted") -> bool:
     """Return True if the weight gradient is faster over only the weights in `update` uint8[P]."""
-    small = step.gains_when_small and step.size <= _GRADIENT
+    small = step.gains_when_small and step.size <= _LARGEST_SMALL
     return _few(update, step, _SMALL if small else _ALWAYS)
 
 
