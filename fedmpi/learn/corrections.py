@@ -97,7 +97,7 @@ class Powered(Correction):
         self._inside, self._power = coordinates(layout, plan.tensors), plan.power
         self._blocks = slices(layout, plan.tensors)
         self._slope, self._mask = np.ones(layout.size, np.float32), np.zeros(0, np.uint8)
-        # Where a parameter may be other than 0; elsewhere it has no power to be found.
+        # Parts of the vector in which parameters may be nonzero; only their powers are computed.
         self._places: Sequence[slice | Integers] = self._blocks
 
     def before(self, steps: "Steps") -> None:
@@ -106,10 +106,10 @@ class Powered(Correction):
         if steps.mask is None:
             np.copyto(point, steps.weights)
         else:
-            self._look(steps.mask)
+            self._follow(steps.mask)
             np.multiply(steps.weights, steps.mask, out=point)
             for block in self._blocks:
-                point[block] += 0  # no 0 has a sign
+                point[block] += 0  # turns -0 into 0
         for place in self._places:
             inside = point[place]
             self._slope[place] = rate * np.abs(inside) ** (self._power - 1)
@@ -120,8 +120,8 @@ class Powered(Correction):
         steps.weights[steps.still] = steps.point[steps.still]
         np.multiply(steps.direction, self._slope, out=steps.direction)
 
-    def _look(self, mask: Flags) -> None:
-        """Note what a mask uint8[P'] leaves; the rest has the slope of 0."""
+    def _follow(self, mask: Flags) -> None:
+        """Restrict the powers to mask uint8[P']; other parameters get the slope at 0."""
         if not np.array_equal(mask, self._mask):
             zero = np.zeros(1, np.float32)
             self._slope[self._inside] = np.float32(self._power) * zero ** (self._power - 1)
@@ -282,7 +282,7 @@ def corrections_of(plan: Plan, network: "Network", draws: Draws | None) -> list[
 
 
 def slices(layout: Layout, tensors: Sequence[int]) -> list[slice]:
-    """Return the blocks of some tensors, each once, in the order of the vector."""
+    """Return the slices of some tensors, without duplicates, in the order of the vector."""
     return [layout.tensors[t].block for t in sorted(set(tensors))]
 
 

@@ -30,10 +30,10 @@ class Gradients(ABC):
     at_output : frozenset of int
         The layers for which `pulls` are available; see relevance.py.
     no_columns : str
-        Why the statistic "columns" has no meaning for the network, if so.
+        The reason why the statistic "columns" is undefined for the network; empty if it is defined.
     by_shape : bool
-        Whether the shapes of the layers and the weights tell all, so that networks of equal shapes
-        can share an object; false where a module may hold constants.
+        True if a network is fully described by the shapes of its layers and its weights. Networks
+        of equal shapes then share one object. It is false if a module may hold constants.
     """
 
     reason = ""

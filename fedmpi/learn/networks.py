@@ -164,7 +164,7 @@ class Networks:
         if part is None:
             return self.whole
         if part not in self._parts:
-            self._parts[part] = self._alike(part) or self._build(part)
+            self._parts[part] = self._shared(part) or self._build(part)
             while len(self._parts) > _MOST:
                 self._parts.popitem(last=False)
         self._parts.move_to_end(part)
@@ -178,31 +178,31 @@ class Networks:
         module = self._make(dict(part.options))
         if part.rows is None and part.divisor == 1:
             return module, np.arange(part.shared)
-        # Names and kinds of layers, which are all that `divide` reads, outlast the rows.
+        # `divide` reads only the names and kinds of layers, which are the same after `narrow`.
         layout = layout_of(module, self.sample) if part.options else self.whole.layout
         if part.rows is not None:
             narrow(module, layout, [np.frombuffer(row, bool) for row in part.rows])
         if part.divisor != 1:
             divide(module, layout, part.divisor)
-        return module, self._places(part)
+        return module, self._index(part)
 
-    def _places(self, part: Submodel) -> Integers:
-        """Return int64[n]: where the shared coordinates of a Submodel lie in the model."""
+    def _index(self, part: Submodel) -> Integers:
+        """Return int64[n]: the positions of a Submodel's shared coordinates in the model."""
         if part.rows is None:
             return np.arange(part.shared)
         rows = [np.frombuffer(row, bool) for row in part.rows]
         return np.flatnonzero(narrowed(self.whole.layout, rows))
 
-    def _alike(self, part: Submodel) -> Network | None:
-        """Return the Network of other rows, but as many, on a backend that is there already.
+    def _shared(self, part: Submodel) -> Network | None:
+        """Return a Network on the backend of a known part with as many rows in each layer.
 
-        None without such a backend: only that of kernels reads nothing but weights.
+        Returns None if there is no such part, or if its backend reads more than the weights.
         """
         for known, network in self._parts.items():
             by_shape = getattr(network.backend, "by_shape", False)
             if by_shape and part.rows is not None and _shape(known) == _shape(part):
                 return Network(
-                    network.backend, network.first, self._places(part),
+                    network.backend, network.first, self._index(part),
                     lambda: self._module_of(part)[0],
                 )  # fmt: skip
         return None
@@ -226,7 +226,7 @@ class Networks:
 
 
 def _shape(part: Submodel) -> Submodel:
-    """Return a Submodel that is equal for parts of as many rows: the first ones are kept."""
+    """Return `part` with its kept rows moved to the front; equal shapes then compare equal."""
     if part.rows is None:
         return part
     rows = (np.sort(np.frombuffer(row, bool))[::-1].tobytes() for row in part.rows)

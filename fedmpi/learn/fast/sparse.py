@@ -1,11 +1,12 @@
 """The choice between dense sums and sums over kept weights, for layers that keep few weights.
 
-A rule on shapes and densities, so that no bit depends on a timing. One thread of a Zen 5
-core, batches of 16 to 64: at density 0.1 sums over kept weights take a half to a sixth of the
-time of dense ones, weight gradients of convolutions a third, of linear layers 0.6 to 0.9; at 0.2
-the first two still gain in layers whose kept weights fit the cache, and linear gradients lose.
-Of layers of up to 65,536 weights, sums and gradients of convolutions take 0.4 to 0.8 of the time at
-0.3 (Zen 4, AVX2 and AVX-512), with the same bits; linear gradients would have others.
+It is a rule on shapes and densities, so that no bit depends on a timing. Measured on one thread of
+a Zen 5 core with batches of 16 to 64: at density 0.1, sums over kept weights take a half to a sixth
+of the time of dense sums, weight gradients of convolutions a third, and those of linear layers 0.6
+to 0.9. At 0.2, the first two still gain in layers whose kept weights fit the cache, and weight
+gradients of linear layers lose. In layers of up to 65,536 weights at 0.3, sums and weight gradients
+of convolutions take 0.4 to 0.8 of the time (Zen 4, AVX2 and AVX-512) and have the same bits; weight
+gradients of linear layers would have other bits.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,9 +23,9 @@ if TYPE_CHECKING:  # weighted.py imports this module
 Parts: TypeAlias = tuple[Integers, ...]
 """The arguments of `tables.mix_table`."""
 
-_ALWAYS = 0.1  # a density at which all layers gain
-_MIDDLE, _SMALL = 0.2, 0.3  # densities at which smaller layers gain
-_LARGEST_MIDDLE, _LARGEST_SMALL = 1 << 18, 1 << 16  # weights of these layers
+_ALWAYS = 0.1  # density up to which all layers gain
+_MIDDLE, _SMALL = 0.2, 0.3  # densities up to which middle and small layers gain
+_LARGEST_MIDDLE, _LARGEST_SMALL = 1 << 18, 1 << 16  # most weights of these layers
 
 
 def mix(mask: Flags | None, step: "Weighted", parts: Parts) -> tuple[Kernel, Integers]:
