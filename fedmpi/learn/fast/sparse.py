@@ -5,8 +5,8 @@ a Zen 5 core with batches of 16 to 64: at density 0.1, sums over kept weights ta
 of the time of dense sums, weight gradients of convolutions a third, and those of linear layers 0.6
 to 0.9. At 0.2, the first two still gain in layers whose kept weights fit the cache, and weight
 gradients of linear layers lose. In layers of up to 65,536 weights at 0.3, sums and weight gradients
-of convolutions take 0.4 to 0.8 of the time (Zen 4, AVX2 and AVX-512) and have the same bits; weight
-gradients of linear layers would have other bits.
+of convolutions take 0.4 to 0.95 of the time (Zen 4, AVX2 and AVX-512) and have the same bits;
+weight gradients of linear layers would have other bits.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
