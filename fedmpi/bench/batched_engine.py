@@ -140,7 +140,7 @@ def rule(rows: list[Found], device: str) -> list[str]:
     return [
         'engine = "auto" with device = "cuda": batched, for every model',
         'engine = "auto" on a processor: kernels or torch, by the model and the batch size '
-        "(fedmpi/learn/fast/rule.py); batched there gains too little to be worth other bits",
+        "(fedmpi/learn/fast/rule.py); batched gains too little there to justify other bits",
         *measured,
     ]
 
@@ -225,7 +225,7 @@ def _bars(rows: list[Found], setups: list[Found], device: str) -> list[Bar]:
         return [Bar(f"{row['model']}: batched over torch", row["over_torch"], LEAST,
                     note="" if row["over_torch"] else row["note"]) for row in rows]  # fmt: skip
     lenet = next(row for row in rows if row["model"] == "lenet5")
-    note = lenet["note"] or "name pfl's Python by --pfl"
+    note = lenet["note"] or "name pfl's Python with --pfl"
     return [
         Bar("LeNet-5 over pfl", lenet["over_pfl"], OVER_PFL, note=note),
         *(Bar(f"{one['name']}, s", one["seconds"], PUBLISHED, False, one["note"])

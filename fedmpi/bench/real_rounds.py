@@ -161,7 +161,7 @@ class RealClient:
     def _reply(self) -> dict[str, Any]:
         line = self._times.readline()
         if not line:
-            raise FedmpiError("bench world: a client's process has ended; what it said is above")
+            raise FedmpiError("bench world: a client's process has ended; its output is above")
         return dict(json.loads(line))
 
 
@@ -204,8 +204,8 @@ def rounds_of(
 def beside(real: dict[str, Any], row: Any) -> dict[str, Any]:
     """Return a client's real seconds with the virtual seconds of its CLIENT row."""
     if real["bytes"] != row["bytes_up"]:
-        raise FedmpiError(f"bench world: client {row['client']} sent {real['bytes']} bytes, and "
-                          f"{row['bytes_up']} in the simulation")
+        raise FedmpiError(f"bench world: client {row['client']} sent {real['bytes']} bytes, but "
+                          f"{row['bytes_up']} bytes in the simulation")
     parts = {part: float(row[f"seconds_{part}"]) for part in ("down", "compute", "up")}
     virtual = {f"virtual_{part}": seconds for part, seconds in parts.items()}
     return real | virtual | {"virtual_total": sum(parts.values()), "flops": int(row["flops"])}

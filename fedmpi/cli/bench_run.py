@@ -22,9 +22,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("config", help="TOML file of the experiment")
     add_set(parser)
     parser.add_argument("--bare", action="store_true",
-                        help="also train the same clients with nothing around it (one rank)")
+                        help="also train the same clients without the simulation (one rank)")
     parser.add_argument("--on", metavar="N,N", help=(
-        "one run after another on the first N ranks of this job, while the others sleep"
+        "run on the first N ranks of this job, for each N in turn, while the other ranks sleep"
     ))  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def counts_of(text: str, most: int) -> list[int]:
     words = text.split(",")
     if not all(word.strip().isdecimal() and 1 <= int(word) <= most for word in words):
         raise ConfigError(
-            f"bench run --on {text}: takes numbers of ranks from 1 to {most} (all of this job), "
-            "with commas between them"
+            f"bench run --on {text}: must be numbers of ranks from 1 to {most} (all ranks of this "
+            "job), separated by commas"
         )
     return [int(word) for word in words]

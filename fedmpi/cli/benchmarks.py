@@ -42,7 +42,8 @@ def _with_quick(parser: ArgumentParser) -> None:
 
 def _kernels_arguments(parser: ArgumentParser) -> None:
     _with_quick(parser)
-    parser.add_argument("--models", action="store_true", help="only models, and what auto chooses")
+    parser.add_argument("--models", action="store_true",
+                        help="only whole models, and the engine that 'auto' chooses for each")
 
 
 def _with_ranks(parser: ArgumentParser) -> None:
@@ -54,12 +55,12 @@ def _collectives_arguments(parser: ArgumentParser) -> None:
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--quick", action="store_true", help="measure a small part only")
     parts.add_argument("--bars", action="store_true",
-                       help="only what the bars of single sums need, in less than a minute")
+                       help="only what decides the bars of single sums; takes less than a minute")
     parts.add_argument("--runs", action="store_true",
                        help="only whole runs of sparse methods, with MPI's dense sum and with auto")
     _with_ranks(parser)
     parser.add_argument("--nodes", type=int, metavar="N", help=(
-        "N ranks, each on a separate emulated node, 10 Gbit/s between them (single sums; root)"
+        "N ranks, each on an emulated node, 10 Gbit/s between nodes (single sums only; needs root)"
     ))  # fmt: skip
 
 
@@ -67,9 +68,9 @@ def _round_arguments(parser: ArgumentParser) -> None:
     _with_quick(parser)
     _with_ranks(parser)
     parser.add_argument("--minutes", type=float, default=inf, metavar="M",
-                        help="begin nothing new after M minutes")
+                        help="start no further measurement after M minutes")
     parser.add_argument("--engine", choices=("auto", "batched"), default="auto",
-                        help="batched: that engine beside torch's, and the rule of auto")
+                        help="batched: compare this engine with torch's, and show the rule of auto")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
                         help="where the batched engine computes")
     parser.add_argument("--pfl", metavar="PYTHON", help="interpreter that has pfl 0.6.0")
@@ -84,11 +85,11 @@ def _scale_arguments(parser: ArgumentParser) -> None:
 def _world_arguments(parser: ArgumentParser) -> None:
     _with_quick(parser)
     parser.add_argument("--ranks", type=int, metavar="N",
-                        help="real clients at a time, at most (default: 4)")
+                        help="largest number of real clients at a time (default: 4)")
 
 
 def round_(args: Namespace) -> None:
-    """Measure clients per second beside others, start-up and memory; starts its own ranks."""
+    """Measure clients per second, start-up and memory, beside other programs; it starts ranks."""
     _refuse_ranks("round")
     if not args.minutes >= 0:
         raise ConfigError(f"bench round --minutes {args.minutes:g}: must be 0 or more")
@@ -99,8 +100,8 @@ def round_(args: Namespace) -> None:
         raise ConfigError(f"bench round --device {args.device}: add --engine batched")
     for name in ("pfl", "flower") if args.quick else ():
         if getattr(args, name):
-            raise ConfigError(f"bench round --quick --{name}: a quick look compares with no other "
-                              f"program; leave out --quick, or --{name}")
+            raise ConfigError(f"bench round --quick --{name}: --quick measures no other program; "
+                              f"leave out --quick or --{name}")
     launch = launch_of(prepare(), args.ranks)
     from fedmpi.bench import environment
     from fedmpi.bench import round_loop as measured
@@ -119,16 +120,16 @@ def _refuse_ranks(what: str) -> None:
     """Refuse to run under a launcher with several ranks: each would measure everything."""
     count, _ = started(os.environ)
     if count > 1:
-        refuse(os.environ, f"bench {what}: is for one process, and a launcher started {count}; "
-               "start it without mpiexec or srun")
+        refuse(os.environ, f"bench {what}: must be one process, but a launcher started {count} "
+               "processes; start it without mpiexec or srun")
 
 
 def _batched(args: Namespace) -> None:
     """Compare the batched engine with the torch engine, and print the rule of "auto"."""
     if args.flower:
         raise ConfigError(
-            "bench round --engine batched --flower: compares with torch's engine and pfl only; "
-            "leave out --flower, or --engine batched"
+            "bench round --engine batched --flower: the batched engine is compared with torch's "
+            "engine and pfl only; leave out --flower or --engine batched"
         )
     asked = 1 if args.ranks is None else args.ranks
     launch = launch_of(prepare(), asked)
@@ -146,13 +147,14 @@ def _batched(args: Namespace) -> None:
 
 
 def collectives(args: Namespace) -> None:
-    """Measure the sums over ranks, and whole runs; alone it starts its own ranks."""
+    """Measure the sums over ranks, and whole runs; without mpiexec it starts its own ranks."""
     if not launched(os.environ):
         _collectives_alone(args)
         return
     if args.runs or args.ranks is not None or args.nodes is not None:
         refuse(os.environ,
-               "bench collectives: --runs, --ranks and --nodes start ranks; give no mpiexec")
+               "bench collectives: --runs, --ranks and --nodes start ranks; start it without "
+               "mpiexec or srun")
     comm = cast("Mpi", joined(os.environ))  # under a launcher
     with ending_together(comm, args.debug):
         bench_setup.check_file(comm, args.json)
@@ -172,7 +174,7 @@ def _collectives_alone(args: Namespace) -> None:
         args.runs or args.ranks is not None or args.nodes < 2
     ):
         raise ConfigError(
-            f"bench collectives --nodes {args.nodes}: takes 2 or more, and no --runs or --ranks"
+            f"bench collectives --nodes {args.nodes}: must be 2 or more, without --runs or --ranks"
         )
     asked, option = (args.ranks, "ranks") if args.nodes is None else (args.nodes, "nodes")
     launch = launch_of(prepare(), asked)
@@ -198,7 +200,7 @@ def _collectives_alone(args: Namespace) -> None:
 
 
 def kernels(args: Namespace) -> None:
-    """Measure each kernel beside numpy or torch and beside the floor of this machine, or models."""
+    """Measure kernels beside numpy or torch and the machine's floor; --models: whole models."""
     _refuse_ranks("kernels")
     launch = launch_of(prepare())
     from fedmpi.bench import engine_choice, environment, kernel_times
@@ -215,7 +217,7 @@ def kernels(args: Namespace) -> None:
 
 
 def scale(args: Namespace) -> None:
-    """Predict the sums on many nodes and check that on its own ranks; on ranks, only check."""
+    """Predict sums on many nodes and check them against real sums; under mpiexec, only check."""
     if launched(os.environ):
         comm = cast("Mpi", joined(os.environ))
         if comm.size == 1:
@@ -273,7 +275,7 @@ _WHATS: tuple[tuple[Verb, str], ...] = (
     (round_, "clients per second, start-up, memory"),
     (scale, "the sums on many nodes, simulated"),
     (world, "virtual round times beside those of real clients"),
-    (bench_run.run, "one experiment of yours"),
+    (bench_run.run, "an experiment of your own"),
 )
 _EXAMPLES: dict[Verb, str] = {
     kernels: "fedmpi bench kernels --json kernels.json",

@@ -51,7 +51,8 @@ def submit(args: Namespace) -> None:
                           "configuration names; leave it out")
     out = check_path(args.out)
     if out.suffix in (".job", ".log"):
-        raise ConfigError(f"{out}: this is the name of the job's files or log; name it .h5")
+        raise ConfigError(f"{out}: the job's files or log have this name; choose a name that "
+                          "ends in .h5")
     text = text_of(args.config)
     if args.resume:
         resolved = _again(args, out)

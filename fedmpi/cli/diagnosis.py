@@ -29,21 +29,21 @@ def add_verbs(verbs: Verbs) -> None:
     """Add the verbs of this module to the parser."""
     from fedmpi.cli import verb
 
-    parser = verb(verbs, doctor, "check this machine, and say how to repair what is wrong",
+    parser = verb(verbs, doctor, "check this machine, and say how to repair each fault",
                   "fedmpi doctor --mpi 4")
     parser.add_argument("config", nargs="?", help="TOML file, to check its device and threads")
     parser.add_argument("-o", "--out", type=Path, default=Path("."),
-                        help="result file or folder to be written (default: this folder)")
+                        help="result file or folder of the run (default: this folder)")
     parser.add_argument("--mpi", type=int, nargs="?", const=True, metavar="N",
-                        help="try each collective, on N ranks started here or those of srun")
+                        help="try each collective, on N ranks started here or the ranks of srun")
     parser.add_argument("--seconds", type=float, default=60, metavar="S",
-                        help="how long --mpi tries (60)")
+                        help="seconds that --mpi takes (60)")
 
 
 def doctor(args: Namespace) -> int:
     """Check Python, MPI, Slurm, cores, memory and folders; start it in the same way as the run.
 
-    Each line is a finding: ok, note or wrong, and the command that repairs it. The exit code
+    Each line is a finding: ok, note or wrong, with a command that repairs it. The exit code
     is 1 if something is wrong.
     """
     counted = args.mpi is not None and args.mpi is not True

@@ -35,7 +35,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser = verb(verbs, watch, "follow a run or a submitted job until it ends",
                   "fedmpi watch out.h5 && fedmpi report out.h5 -o out.html")
     parser.add_argument("out", metavar="OUT", type=Path, help="result file")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between looks (2)")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (2)")
 
 
 def watch(args: Namespace) -> int:

@@ -42,7 +42,7 @@ def add_verbs(verbs: Verbs) -> None:
                   "fedmpi list algorithms fedskel")
     parser.add_argument("what", choices=sorted(_LISTS))
     parser.add_argument("name", nargs="?",
-                        help="a section after keys; or a method, data set, partition or model")
+                        help="a section (after keys), or a method, data set, partition or model")
     parser.add_argument("--json-schema", action="store_true",
                         help="with keys: a JSON Schema of configurations, for editors")
 
@@ -109,8 +109,8 @@ def _on_gpu(needed: tuple[int, int] | None, in_bytes: Callable[[float], str]) ->
     if needed is None:
         return []
     size, slots = needed
-    return [f"# memory on a GPU    {in_bytes(size)} of a rank, for {slots} clients at once, its "
-            "data included; found on this processor"]
+    return [f"# memory on a GPU    {in_bytes(size)} of a rank, for {slots} clients at once and "
+            "its data; estimated on this processor"]
 
 
 def partition(args: Namespace) -> None:

@@ -61,10 +61,10 @@ def _add_compare(verbs: Verbs) -> None:
     parser.add_argument("--columns", type=int, choices=(1, 2),
                         help="columns of a page that the figure fills (default 2)")
     parser.add_argument("--each", action="store_true",
-                        help="a row for each run, also where runs differ in the seed alone")
+                        help="a row for each run, even if runs differ only in the seed")
     parser.add_argument("--no-curves", action="store_true", help="print no curves, only tables")
     parser.add_argument("--views", action=_Views, nargs="?", metavar="VIEW",
-                        help="show also what was sent as each paper counts it (traffic, the "
+                        help="also show what was sent as each paper counts it (traffic, the "
                         "default), or the accuracy as FedSkel's framework scores it (fedskel)")
 
 
@@ -81,7 +81,7 @@ def opened(outs: Iterable[str]) -> "list[Run]":
 
 
 def info(args: argparse.Namespace) -> None:
-    """Show what a run is, and its status."""
+    """Show the facts and the status of a run."""
     from fedmpi.analysis.text_tables import as_json, info_text
     from fedmpi.record import reader
 

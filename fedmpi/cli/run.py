@@ -52,7 +52,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("--force", action="store_true",
                         help="continue although data or code have changed, and note it in OUT")
     parser.add_argument("--rebuild", action="store_true",
-                        help="if OUT is damaged or gone, make it again from its checkpoint")
+                        help="if OUT is damaged or gone, rebuild it from its checkpoint")
     _add_common(parser)
 
 

@@ -21,15 +21,15 @@ ASSUMED = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": 1, "time": "04:00:0
 def add_job(parser: ArgumentParser) -> None:
     """Add the options of a job; those without a default are left to the cluster."""
     parser.add_argument("--dry-run", action="store_true",
-                        help="show what would start, with the script of a job, but start nothing")
+                        help="show what would start, and the script of a job, but start nothing")
     job = parser.add_argument_group("the job")
     job.add_argument("--scheduler", choices=("slurm", "pbs", "flux"),
                      help="batch system (default: that of the site's file, else slurm)")
     for name, what in (("nodes", "number of nodes (1)"),
                        ("tasks-per-node", "MPI ranks on each node (1)"),
-                       ("cpus-per-task", "cores of a rank, which are its threads (1)"),
+                       ("cpus-per-task", "cores of a rank, one for each of its threads (1)"),
                        ("gpus-per-task", "GPUs of a rank"), ("gpus-per-node", "GPUs of a node"),
-                       ("lead", "seconds before the time limit at which it must stop (120)"),
+                       ("lead", "seconds before the time limit at which the run stops (120)"),
                        ("restarts", "how often the job may start again (50)")):
         job.add_argument(f"--{name}", type=int, metavar="N", help=what)
     job.add_argument("--time", metavar="H:M:S", help="time limit (04:00:00)")
@@ -50,7 +50,7 @@ def add_job(parser: ArgumentParser) -> None:
                      help="share no node with other jobs")
     for name in EXTRAS:
         job.add_argument(f"--{name}", action="append", metavar="WORD",
-                         help=f"another option for {name}, as it takes it; may be repeated")
+                         help=f"another option for {name}, in its own spelling; may be repeated")
     job.add_argument("--env", type=Path, metavar="FILE",
                      help="shell file to source first (default: jobs/env.sh here, if it exists)")
 

@@ -96,7 +96,7 @@ def _submit_arrays(
             left, all_of_them = (sum(len(lines) for lines, *_ in of)
                                  for of in (arrays[count:], arrays))
             raise type(error)(f"{left} of {all_of_them} points not submitted; the same command "
-                              f"goes on when others have ended\n{error}") from None
+                              f"continues when other jobs have ended\n{error}") from None
         kept.note(submission.scheduler, jobs, _tasks(submission, part, bool(args.pack)))
         show, end = submission.how_to_follow(jobs)
         print(f"submitted as array {jobs[0]}: {len(part)} points\n"
@@ -157,6 +157,6 @@ def _keep_base(kept: "Snapshot", plan: "Sweep", taken: Mapping[str, str]) -> Non
     """Store the base experiment of all points; refuse to change it while jobs need the old one."""
     text = text_of(plan.base)
     if taken and kept.config.exists() and kept.config.read_text(encoding="utf-8") != text:
-        raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run as it "
-                          "was; wait for them, or choose another folder")
+        raise ResultError(f"{plan.base}: has changed, and {len(taken)} points wait or run with "
+                          "its earlier contents; wait for them, or choose another folder")
     kept.keep(text, _device_files(plan, text))

@@ -53,7 +53,7 @@ def ranks_fit(ranks: int, cores: int) -> Finding:
     """Check that a node has a usable core for each of its ranks."""
     value = f"{counted(ranks, 'rank')} here on {counted(cores, 'core')}"
     if ranks > cores:
-        return Finding(WRONG, "cores", value + ": ranks wait for each other busily",
+        return Finding(WRONG, "cores", value + ": ranks on one core slow each other down",
                        f"at most {cores} ranks here: mpiexec -n {cores}, or srun "
                        f"--ntasks-per-node={cores}")
     return Finding(OK, "cores", value)

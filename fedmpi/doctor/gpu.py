@@ -29,14 +29,14 @@ def gpu(
     needed = DRIVERS.get(int(build.partition(".")[0]), 0)
     if found and int(found[1]) < needed:
         return Finding(WRONG, "gpu", f"torch is built for CUDA {build}, which needs driver "
-                       f"{needed}; here is {found[1]}",
-                       f"a torch for an older CUDA, or driver {needed} or newer")
+                       f"{needed}; this machine has {found[1]}",
+                       f"install torch for an older CUDA, or driver {needed} or newer")
     if not count and visible is not None:
         return Finding(WRONG, "gpu", f"no GPU: CUDA_VISIBLE_DEVICES={visible!r}",
                        "unset CUDA_VISIBLE_DEVICES; in a job: sbatch --gpus-per-task=1")
     if not count:
         return Finding(WRONG, "gpu", f"torch is built for CUDA {build}, but finds no GPU",
-                       "nvidia-smi shows whether the driver does; in a job: sbatch "
+                       "nvidia-smi shows whether the driver finds one; in a job: sbatch "
                        "--gpus-per-task=1; or --set run.device=cpu")
     return Finding(OK, "gpu", f"{count} of CUDA {build}")
 

@@ -69,7 +69,8 @@ def ranks(
         fitting = _fitting(library, launchers)
         return Finding(
             WRONG, "ranks",
-            f"{count or launch.started(environ)[0]} processes, and each thinks that it is alone",
+            f"{count or launch.started(environ)[0]} processes, and each takes itself for the only "
+            "rank",
             f"{fitting} -n N fedmpi ..." if fitting and not launch.step_tasks(environ) else
             launch.remedy(environ),
         )
@@ -91,7 +92,8 @@ def slurm(
         return None
     ours, shown = family(library), ", ".join(plugins) or "nothing"
     if not ours:
-        return Finding(NOTE, "slurm", f"srun --mpi knows {shown}", "choose the one of your MPI")
+        return Finding(NOTE, "slurm", f"srun --mpi knows {shown}",
+                       "choose the plug-in of your MPI")
     patterns = PLUGINS[_kind(library)]
     fitting = [name for pattern in patterns for name in plugins if fnmatch(name, pattern)]
     if not fitting:

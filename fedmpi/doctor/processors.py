@@ -80,5 +80,6 @@ def processors(hosts: Sequence[str], kinds: Sequence[str]) -> Finding:
     """Check that all nodes have the same kind of processor; see `differ`."""
     if text := differ(hosts, kinds):
         return Finding(NOTE, "processor", f"{text}: the last bits of weights may differ from "
-                       "those of one kind", "in Slurm: --constraint, in PBS: -l select=...:FEATURE")
+                       "those of a run on one kind",
+                       "in Slurm: --constraint, in PBS: -l select=...:FEATURE")
     return Finding(OK, "processor", kinds[0])

@@ -55,12 +55,13 @@ def results(folder: Path, exists: bool, writable: bool) -> Finding | None:
     """Check that files can be created in the result `folder`; None if they can."""
     taken = next((path for path in (folder, *folder.parents) if path.is_file()), None)
     if taken:
-        return Finding(WRONG, "results", f"{taken} is a file, not a folder", "choose another: "
-                       "-o OUT")
+        return Finding(WRONG, "results", f"{taken} is a file, not a folder", "choose another "
+                       "folder: -o FOLDER/OUT.h5")
     if not exists:
         return Finding(WRONG, "results", f"{folder} does not exist", f"mkdir -p {folder}")
     if not writable:
-        return Finding(WRONG, "results", f"{folder} cannot be written", "choose another: -o OUT")
+        return Finding(WRONG, "results", f"{folder} cannot be written", "choose another folder: "
+                       "-o FOLDER/OUT.h5")
     return None
 
 
@@ -95,8 +96,9 @@ def cache(environ: Mapping[str, str], folder: str, mounts: str, writable: bool) 
     if environ.get("NUMBA_CACHE_DIR"):
         remedy = "unset NUMBA_CACHE_DIR (a folder of each node's own is then used)"
     if not writable:
-        return Finding(WRONG, "cache", f"{folder} cannot be written: kernels are compiled by "
-                       "every rank at each start", remedy)
+        return Finding(WRONG, "cache", f"{folder} cannot be written: every rank compiles kernels "
+                       "at each start", remedy)
     if remote(kind):
-        return Finding(WRONG, "cache", f"{folder} is on {kind}: nodes share and spoil it", remedy)
+        return Finding(WRONG, "cache", f"{folder} is on {kind}: nodes that share it overwrite "
+                       "each other's kernels", remedy)
     return Finding(OK, "cache", f"{folder} is on {kind}")

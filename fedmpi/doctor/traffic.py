@@ -26,11 +26,12 @@ def traffic(comm: Comm, seconds: float) -> list[Finding]:
                         for size in SIZES)
         if small is None or large is None:
             found.append(Finding(WRONG, name, "gave a wrong result",
-                                 "another MPI, or another transport of it (see its manual)"))
+                                 "use another MPI, or another transport of this MPI (see its "
+                                 "manual)"))
             continue
         value = f"{small * 1e6:,.0f} us, {SIZES[1] / large / 1e6:,.0f} MB/s"
         if comm.size == 1:
-            found.append(Finding(NOTE, name, value, "with one rank nothing is sent: --mpi N"))
+            found.append(Finding(NOTE, name, value, "a single rank sends nothing: give --mpi N"))
         else:
             found.append(Finding(OK, name, value))
     return found

@@ -1,4 +1,4 @@
-"""What a benchmark says of its machine, and how it is asked for ranks."""
+"""The description of a benchmark's machine, and the option for its ranks."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -63,9 +63,9 @@ def test_reductions_are_judged_by_their_ratio():
 def test_a_number_of_nodes_is_not_taken_for_none():
     for nodes in (0, 1):
         args = Namespace(nodes=nodes, runs=False, ranks=None)
-        with pytest.raises(ConfigError, match=f"--nodes {nodes}: takes 2 or more"):
+        with pytest.raises(ConfigError, match=f"--nodes {nodes}: must be 2 or more"):
             benchmarks._collectives_alone(args)
-    with pytest.raises(ConfigError, match="no --runs or --ranks"):
+    with pytest.raises(ConfigError, match="without --runs or --ranks"):
         benchmarks._collectives_alone(Namespace(nodes=2, runs=False, ranks=0))
 
 

@@ -1,4 +1,4 @@
-"""The measuring verbs run and write the numbers that they promise; not how large those are."""
+"""The measuring verbs run and write the promised numbers, whose size is not tested."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def run_bench(main, starts, monkeypatch, tmp_path, capsys):
 
 
 def read(path):
-    """Return a JSON file that must not hold NaN, which is no JSON."""
+    """Return the contents of a JSON file; fail if it holds NaN, which JSON does not have."""
     return json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
 
 
@@ -165,7 +165,7 @@ def test_a_name_that_is_too_long_for_a_file_is_refused(run_fedmpi):
 
 def test_no_numbers_of_ranks_are_not_all_ranks(run_fedmpi, config):
     done = run_fedmpi("bench", "run", config, "--on", "", ranks=2)
-    assert done.returncode == 2 and "--on : takes numbers of ranks" in done.stderr
+    assert done.returncode == 2 and "--on : must be numbers of ranks" in done.stderr
 
 
 def test_bare_training_needs_one_rank(run_fedmpi, config):
@@ -175,7 +175,7 @@ def test_bare_training_needs_one_rank(run_fedmpi, config):
 
 def test_what_is_wrong_with_the_words_of_run_is_said_once_for_all_ranks(run_fedmpi, config):
     for words, said in ((("nowhere.toml",), "nowhere.toml: No such file"),
-                        ((config, "--on", "1,9"), "--on 1,9: takes numbers of ranks from 1 to 2")):
+                        ((config, "--on", "1,9"), "--on 1,9: must be numbers of ranks from 1 to")):
         done = run_fedmpi("bench", "run", *words, ranks=2)
         assert done.returncode == 2 and done.stderr.count(said) == 1, done.stderr
 

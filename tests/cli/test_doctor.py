@@ -1,4 +1,4 @@
-"""The doctor: each thing that can be wrong is made so, for real where this machine lets us."""
+"""The doctor: each fault that it finds is produced, for real if this machine allows it."""
 
 import os
 import re
@@ -128,7 +128,7 @@ def test_the_launcher_of_another_mpi_for_real(run_fedmpi):
                           env=os.environ | root | {"PATH": path, "PYTHONPATH": str(ROOT)})
     assert done.returncode != 0
     level, text = finding(done, "ranks")  # once, although each of the two thinks it is the first
-    assert level == "wrong" and "2 processes, and each thinks that it is alone" in text
+    assert level == "wrong" and "2 processes, and each takes itself for the only rank" in text
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_the_launcher_of_another_mpi_for_real(run_fedmpi):
      ("none\n\tpmi2\n\tpmix", "note", "needs pm")],
 )
 def test_a_slurm_without_pmi_is_told(run_fedmpi, tmp_path, plugins, level, text):
-    """An srun that answers as the real one does where it was built without PMI, and no cluster."""
+    """A stand-in for an srun that was built without PMI, on a machine without a cluster."""
     answer = f"printf 'MPI plugin types are...\\n\t{plugins}\\n' >&2"
     for name, line in (("srun", answer), ("scontrol", "exit 1")):  # the real one would try for long
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
@@ -259,7 +259,7 @@ def test_nodes_with_other_processors_and_clocks_are_named():
 
 def test_a_driver_that_is_too_old_for_torch():
     driver = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Tue Oct 12 2021\n"
-    assert "needs driver 525; here is 470" in gpu.gpu("cuda", "12.6", 0, None, driver).value
+    assert "driver 525; this machine has 470" in gpu.gpu("cuda", "12.6", 0, None, driver).value
     assert gpu.gpu("cuda", "11.8", 1, None, driver).level == "ok"
     opened = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n"
     assert gpu.gpu("cuda", "13.0", 2, None, opened).level == "ok"

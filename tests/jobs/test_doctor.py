@@ -23,7 +23,8 @@ def test_on_two_nodes_one_rank_reports(cluster, tmp_path):
 def test_srun_without_pmi_gives_lone_ranks(cluster, tmp_path):
     text = cluster.run("srun", "-n2", "--mpi=none", sys.executable, "-m", "fedmpi", "doctor",
                        check=False, cwd=tmp_path)
-    assert "2 processes, and each thinks that it is alone  -> start with srun --mpi=pmi2" in text
+    assert ("2 processes, and each takes itself for the only rank  -> start with srun --mpi=pmi2"
+            in text)
     assert len(re.findall(r"^\w+ +ranks ", text, re.MULTILINE)) == 1
 
 
