@@ -181,7 +181,8 @@ class Algorithm(ABC):
     def accuracy(self, client: int, weights: Vector) -> float:
         """Return the share of a client's samples that float32[P] `weights` classify correctly."""
         if self.setting.accuracy is None:
-            raise ConfigError(f"algorithm {self.name}: needs the clients' data, which are not here")
+            raise ConfigError(f"algorithm {self.name}: needs the accuracy of clients, which its "
+                              "setting lacks; run the method by fedmpi.run")
         return self.setting.accuracy(client, weights)
 
     @property
@@ -253,8 +254,8 @@ class Algorithm(ABC):
             self.level, self.fill = "coordinate", "old"
         else:
             raise ConfigError(
-                f"{why}: leaves out coordinates, and clients of {self.name} do so already; use "
-                "it with a method whose clients send whole models, such as fedavg"
+                f"{why}: leaves out coordinates, as clients of {self.name} do already; use it "
+                "with a method whose clients send whole models, such as fedavg"
             )
 
     def total(self) -> Total:

@@ -76,7 +76,7 @@ def _numbers(found: Plan, layout: Layout, where: str) -> None:
     power, tensors, moves = found.power, found.tensors, found.readjust
     rules += [
         ("power", _number(power) and power > 0, "a finite number above 0"),
-        ("power", power == 1 or found.scores is None, "1 beside scores"),
+        ("power", power == 1 or found.scores is None, "1 in a plan with scores"),
         ("salient", _number(found.salient, 1), "a number from 0 to 1"),
         ("probes", _whole(found.probes, 1), "a whole number, at least 1"),
         ("steps", found.steps is None or _whole(found.steps, 0), "None or a whole number, not "
@@ -95,7 +95,8 @@ def _numbers(found: Plan, layout: Layout, where: str) -> None:
         if not right:
             raise beyond(f"{where}: {name}", getattr(found, name), wanted)
     if "curvature" in found.statistics and "gradient" not in found.statistics:
-        raise beyond(f"{where}: statistics", found.statistics, '"gradient" too beside "curvature"')
+        raise beyond(f"{where}: statistics", found.statistics,
+                     'a tuple with "gradient", which "curvature" needs')
 
 
 def _is_move(pair: Any) -> bool:

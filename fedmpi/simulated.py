@@ -134,7 +134,7 @@ class DevicesSection(Section):
     @classmethod
     def _files_have_rows(cls, rows: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if rows == ():
-            raise ValueError("has no row; remove it, and fedmpi reads the file")
+            raise ValueError("has no row; leave it out, and fedmpi reads the file")
         return rows
 
     @field_validator("recorded")

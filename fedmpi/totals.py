@@ -105,7 +105,8 @@ class Total:
         largest = kernels.sums.largest_kept(support.starts, support.keep, values)
         if not largest < kernels.sums.LIMIT:
             limit = int(kernels.sums.LIMIT)
-            raise ClientError(f"{largest:g} does not fit a sum over clients, only below {limit:,}")
+            raise ClientError(f"{largest:g} is too large for a sum over clients, which takes "
+                              f"numbers below {limit:,}")
 
     def mean(self, old: Vector) -> Vector:
         """Return the mean by `fill`, float32[P], with `old` where no client added anything."""

@@ -111,8 +111,9 @@ class Counting(fedmpi.Algorithm):
 @pytest.mark.parametrize(("method", "words"), [
     (InPlace, {"round 0 changed weights in place"}),
     (Counting, {"round 1 changed count in place"}),
-    (Drawing, {"plan(state, 2, 11) gave another update", "weights differ when added in other"}),
-    (Keeping, {"weights differ when continued by a new object after round 2"}),
+    (Drawing, {"plan(state, 2, 11) returned a different update",
+               "weights differ when the clients' reports are added in different groups"}),
+    (Keeping, {"weights differ when a new object continues after round 2"}),
 ])
 def test_check_method_finds_what_breaks_equal_bits(method, words, main, capsys):
     name = f"{__name__}:{method.__name__}"

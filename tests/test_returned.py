@@ -127,7 +127,9 @@ NUMBERS = {
     "threshold is '1'; it must be a finite number": {"threshold": "1"},
     "clip is -0.5; it must be": {"clip": np.float64(-0.5)},
     "power is 0; it must be a finite number above 0": {"power": 0, "tensors": (0,)},
-    "power is 2.0; it must be 1 beside scores": {"power": 2.0, "scores": np.ones(650, "f4")},
+    "power is 2.0; it must be 1 in a plan with scores": {
+        "power": 2.0, "scores": np.ones(650, "f4")
+    },
     "salient is 1.5; it must be a number from 0 to 1": {"salient": 1.5},
     "probes is 0; it must be a whole number, at least 1": {"probes": 0},
     "steps is 1.5; it must be None or a whole number, not negative": {"steps": 1.5},
@@ -140,7 +142,7 @@ NUMBERS = {
     "readjust is ((1, 0.1), (1, 0.2)); it must be": {"readjust": ((1, 0.1), (1, 0.2))},
     "portions is (0.1,); it must be two numbers from 0 to 1": {"portions": (0.1,)},
     "statistics is 'moved'; it must be a tuple of names": {"statistics": "moved"},
-    'it must be "gradient" too beside "curvature"': {"statistics": ("curvature",)},
+    'it must be a tuple with "gradient", which "curvature" needs': {"statistics": ("curvature",)},
     "labels is bool[3]; it must be bool[10]": {"labels": np.ones(3, bool)},
     "labels is float64[10]; it must be bool[10]": {"labels": np.ones(10)},
     "gates is [2.0]; it must be numbers from 0 to 1": {"gates": np.array([2.0])},

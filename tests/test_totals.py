@@ -1,4 +1,4 @@
-"""The mean over those who cover a unit, worked out by hand."""
+"""The mean over the clients that cover a unit, worked out by hand."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_a_number_at_the_limit_is_summed_and_a_step_beyond_is_refused(layout):
     for value in (2.0**18, -(2.0**18), 6e5, np.inf, np.nan):
         total, values = Total(layout), np.zeros(layout.size, np.float32)
         values[-1] = value
-        with pytest.raises(ClientError, match=r"does not fit a sum .* only below 262,144"):
+        with pytest.raises(ClientError, match=r"is too large for a sum .* below 262,144"):
             total.add(values, 0.5)
         assert not total.sum.any() and not total.touched.any() and total.weight == 0
 
@@ -115,7 +115,7 @@ def test_one_clients_additions_count_together_or_not_at_all():
             own["weights"].add(WEIGHTS, 0.5)
             own["loss"].add(np.array([loss], np.float32), 0.5)
 
-    with pytest.raises(ClientError, match="its loss: 600000 does not fit"):
+    with pytest.raises(ClientError, match="its loss: 600000 is too large"):
         give(6e5)
     assert not any(total.touched.any() or total.sum.any() for total in sums.values())
     give(3)

@@ -47,8 +47,8 @@ class Candidates(Algorithm):
         if setting.rounds <= self.choice:
             raise ConfigError(
                 f"algorithm.candidates = {keys.candidates}: the choice takes {self.choice + 1} "
-                f"rounds, and run.rounds = {setting.rounds}, so the whole model would stay; raise "
-                "run.rounds, or set algorithm.candidates = 1"
+                f"rounds, and run.rounds = {setting.rounds}, so the model would never be pruned; "
+                "raise run.rounds, or set algorithm.candidates = 1"
             )
 
     def chooses(self, state: State, round: int) -> bool:

@@ -46,7 +46,8 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         if tuple(layer.name for layer in self.layout.layers) != NAMES:
-            raise ConfigError("algorithm fedlp-hetero: has levels of model.name = 'fedlp-cnn' only")
+            raise ConfigError("algorithm fedlp-hetero: needs model.name = 'fedlp-cnn', the only "
+                              "model with its levels")
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan: the first layers both ways; the private head stays with the client."""

@@ -99,8 +99,9 @@ class FedPM(Algorithm, name="fedpm"):
 
     def allow_sparse(self, why: str) -> None:
         """Raise ConfigError: a bit's presence is its value, so none may be left out."""
-        raise ConfigError(f"{why}: leaves out coordinates, and fedpm sends a bit for each; leave "
-                          "it out, or take a method whose clients send whole models")
+        raise ConfigError(f"{why}: leaves out coordinates, but clients of fedpm send a bit for "
+                          "each coordinate; use it with a method whose clients send whole models, "
+                          "such as fedavg")
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return a mask drawn from the client's scores, and the running statistics."""

@@ -20,9 +20,11 @@ INSTALLED = ("site-packages", "dist-packages")  # folders of packages of all kin
 _ROW = np.dtype([("rank", "<i8"), ("what", "S64"), ("digest", "S64")])
 _HINTS = {
     "layout": "a model must have the same layers on every rank",
-    "frozen weights": "a model must draw from torch, numpy or random, and from nothing else",
-    "data": "the files differ between nodes, or a data set draws without a fixed seed",
-    "final weights": "a method must use self.rng_for alone, and no state of its own",
+    "frozen weights": "a model may draw random numbers only from torch, numpy and random",
+    "data": "the files differ between nodes, or a data set draws random numbers without a fixed "
+            "seed",
+    "final weights": "a method may draw random numbers only from self.rng_for, and must keep "
+                     "nothing on self between calls",
 }
 
 

@@ -192,9 +192,9 @@ def _join(algorithm: Algorithm, stages: tuple[Stage, ...]) -> None:
     for stage in stages:
         if stage.scales and algorithm.bits:
             raise ConfigError(
-                f"stage {stage.name}: makes other numbers of what clients send, and those of "
-                f"{algorithm.name} send bits; leave it out, or take a method whose clients send "
-                "weights, such as fedavg"
+                f"stage {stage.name}: scales the values that clients send or adds noise to them, "
+                f"but clients of {algorithm.name} send bits; leave it out, or take a method whose "
+                "clients send weights, such as fedavg"
             )
         if stage.sparse:
             algorithm.allow_sparse(f"stage {stage.name}")

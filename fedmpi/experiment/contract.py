@@ -88,7 +88,7 @@ def faults(
 
 
 def runs_three_rounds(make: Make) -> str:
-    """A run of three rounds has finite losses, and what it returns has the right shapes.
+    """Three rounds have finite losses, and the method returns arrays of the right shapes.
 
     A round without a step, which only measures, has no loss.
     """
@@ -103,7 +103,7 @@ def runs_three_rounds(make: Make) -> str:
 
 
 def plans_are_functions(make: Make) -> str:
-    """A plan depends on state, round and client alone, and changes nothing."""
+    """A plan depends only on the state, the round and the client, and leaves the state as it is."""
     made = make()
     state = made.algorithm.start(made.weights)
     before = copied(state)
@@ -114,21 +114,21 @@ def plans_are_functions(make: Make) -> str:
     other = made.algorithm.plan(state, 2, last)
     for field in fields(one):
         if not equal(getattr(one, field.name), getattr(other, field.name)):
-            return (f"plan(state, 2, {last}) gave another {field.name} when it was called again; "
+            return (f"plan(state, 2, {last}) returned a different {field.name} in a second call; "
                     "draw from self.rng_for(purpose, round, client) and keep nothing between calls")
     changed = [key for key, array in before.items() if not np.array_equal(state[key], array)]
     return f"plan changed {', '.join(changed)} of the state; copy it first" if changed else ""
 
 
 def ranks_do_not_matter(make: Make) -> str:
-    """The clients of a round may be split over any ranks, in any order, with the same bits."""
+    """The sums have the same bits however a round's clients are ordered and split over ranks."""
     alone, split = run_rounds(make(), whole), run_rounds(make(), dealt)
-    return differing(alone, split, "added in other groups and another order; add what arrived to "
-                     "`sums` only, and draw from self.rng_for")
+    return differing(alone, split, "the clients' reports are added in different groups and order; "
+                     "add reports to `sums` only, and draw from self.rng_for")
 
 
 def a_fresh_instance_goes_on(make: Make) -> str:
-    """A run that is killed and resumed ends with the same bits: nothing is kept on the object."""
+    """A run that is killed and resumed ends with the same bits, so the object keeps nothing."""
     whole_run, first, second = make(), make(), make()
     unbroken = run_rounds(whole_run, whole, rounds=ROUNDS)
     state = run_rounds(first, whole, rounds=2)
@@ -137,12 +137,12 @@ def a_fresh_instance_goes_on(make: Make) -> str:
     second.memories.commit()
     state = copied(state)
     resumed = run_rounds(second, whole, rounds=ROUNDS, first=2, state=state)
-    return differing(unbroken, resumed, "continued by a new object after round 2; keep what the "
-                     "next round needs in the state, or with the client by `remember`")
+    return differing(unbroken, resumed, "a new object continues after round 2; keep values that "
+                     "later rounds need in the state, or with a client by `remember`")
 
 
 def what_is_given_stays(make: Make) -> str:
-    """A round changes no array of a state or of a client's memory that it was given.
+    """A round changes no array of the state or of a client's memory in place.
 
     In asynchronous mode clients still train from earlier states, and the new memory of a client
     that is late or rejected must be discarded.
@@ -168,7 +168,7 @@ def what_is_given_stays(make: Make) -> str:
 
 
 def an_empty_round_changes_nothing(make: Make) -> str:
-    """A round without reports leaves the weights, unless the class says `prunes = True`."""
+    """A round without reports keeps the weights, unless the class says `prunes = True`."""
     made = make()
     state = made.algorithm.start(made.weights)
     before = state["weights"].copy()
@@ -233,7 +233,7 @@ def dealt(cohort: Cohort) -> list[Group]:
 def differing(one: State, other: State, when: str) -> str:
     """Return "" for equal states, else a text with the names of the arrays that differ."""
     if one.keys() != other.keys():
-        return f"the state has other arrays when {when}"
+        return f"the state has different arrays when {when}"
     names = [key for key in one if not np.array_equal(one[key], other[key], equal_nan=True)]
     return f"{', '.join(names)} differ when {when}" if names else ""
 

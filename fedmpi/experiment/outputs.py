@@ -25,7 +25,7 @@ def check_outputs(
     spare = y.dtype.kind == "i" and found[:-1] == wanted[:-1] and found[-1] > wanted[-1]
     if found != wanted and not spare:
         raise ConfigError(
-            f"model.name = {model.name!r}: gives outputs of shape {_shape(found)}, and "
+            f"model.name = {model.name!r}: gives outputs of shape {_shape(found)}, but "
             f"model.loss = {model.loss!r} needs {_shape(wanted)} for these data"
         )
     if ":" in model.loss:
@@ -34,9 +34,9 @@ def check_outputs(
         check_own(model.loss, outputs, y)
     if model.loss in _OF_SOFTMAX and found[-1] > 1 and _are_shares(outputs):
         raise ConfigError(
-            f"model.name = {model.name!r}: gives probabilities, those of a softmax, and "
-            f"model.loss = {model.loss!r} takes the softmax once more, so it trains slowly; leave "
-            "the softmax out of the model, or let a loss of your own take probabilities"
+            f"model.name = {model.name!r}: gives probabilities, as a softmax does, and "
+            f"model.loss = {model.loss!r} applies a second softmax, so it trains slowly; leave "
+            "the softmax out of the model, or write a loss that takes probabilities"
         )
 
 

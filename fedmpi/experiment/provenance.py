@@ -88,8 +88,9 @@ def schedules_so_far(
     if scheduled and done and before != rounds:
         kept = [*kept, f"for {before} rounds up to round {done}"]
         note = (f"the method has a schedule over run.rounds, which was {before} for the first "
-                f"{counted(done, 'round')} and is {rounds} from now on: another experiment than an "
-                f"unbroken run of {counted(rounds, 'round')}, and compare does not group the two")
+                f"{counted(done, 'round')} and is {rounds} from now on; this is a different "
+                f"experiment from an unbroken run of {counted(rounds, 'round')}, and compare does "
+                "not group the two")
     return {"schedule": kept} if kept else {}, note
 
 
@@ -132,11 +133,12 @@ def mixture(facts: Mapping[str, Any], before: Mapping[str, Any] | None = None) -
     """
     here = kinds(facts)
     if text := processors.differ(facts["hosts"], here):
-        return f"this run mixes kinds of processors, so its last bits may be its own: {text}"
+        return ("this run mixes kinds of processors, so the last bits of its weights may differ "
+                f"from those of a run on one kind: {text}")
     then = set(kinds(before or {}))
     if then and then != set(here):
         return (f"this run began on {' and '.join(sorted(then))} and continues on {here[0]}: "
-                "its last bits may differ from those of one kind")
+                "the last bits of its weights may differ from those of a run on one kind")
     return ""
 
 

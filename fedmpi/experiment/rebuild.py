@@ -56,14 +56,14 @@ def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
     if os.path.lexists(out):
         aside = Path(f"{out}.damaged")
         if aside.exists():
-            raise ResultError(f"{aside}: is there already; move it away, then try again")
+            raise ResultError(f"{aside}: exists already; move it away, then try again")
         os.replace(out, aside)
     Writer.create(
         out, **fixed, config_toml=origin["toml"], provenance=origin["provenance"],
         resolved=resolved.values(), ranks=origin["ranks"], created=kept.fact("run", str), rows=rows,
     )  # fmt: skip
-    return (f"made again from the checkpoint of round {round}: the rows of clients before it and "
-            "all events are lost")
+    return (f"rebuilt from the checkpoint of round {round}: the rows of clients before it and all "
+            "events are lost")
 
 
 def _rows(kept: Checkpoint, round: int, metrics: Iterable[str]) -> dict[str, AnyArray]:
@@ -96,7 +96,7 @@ def _offer(kept: Checkpoint, out: Out) -> str:
     round = kept.fact("next_round", int)
     return (f"{kept.path}: holds the configuration, the weights after "
             f"{counted(round, 'round')} and what was measured in them; "
-            f"fedmpi resume {quote(str(out))} --rebuild makes the result again from it")
+            f"fedmpi resume {quote(str(out))} --rebuild rebuilds the result from it")
 
 
 def _origin(kept: Checkpoint) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _origin(kept: Checkpoint) -> dict[str, Any]:
     kinds = {"toml": str, "values": dict, "provenance": dict, "ranks": int}
     wrong = [name for name, kind in kinds.items() if type(origin.get(name)) is not kind]
     if wrong or not 0 < origin["ranks"] <= MOST_RANKS:
-        raise ResultError(f"{kept.path}: its {(wrong or ['ranks'])[0]} cannot be; it is damaged")
+        raise ResultError(f"{kept.path}: damaged, its {(wrong or ['ranks'])[0]} is impossible")
     return origin
 
 

@@ -123,7 +123,7 @@ def _plain(value: Any, key: str = "") -> Any:
         return user_code.name_of(value)
     if value is not None and not isinstance(value, str | int | float | PurePath):
         raise ConfigError(f"configuration: {key}: is an object of type {type(value).__name__}; "
-                          "give a number, a text, or a class or function itself, not what it made")
+                          "give a number, a text, a class or a function (Net, not Net())")
     return str(value) if isinstance(value, PurePath) else value
 
 
@@ -195,14 +195,15 @@ def _judges(section: ModelSection, place: str) -> tuple[Loss, dict[str, type[Met
         if loss.target not in metric.targets:
             fitting = [m for m, other in METRICS.items() if loss.target in other.targets]
             raise ConfigError(
-                f"{place}: model.metrics = {name!r}: judges {either(metric.targets)}, and "
-                f"model.loss = {section.loss!r} is of {loss.target}; use {either(fitting)}"
+                f"{place}: model.metrics = {name!r}: is for data with {either(metric.targets)}, "
+                f"but model.loss = {section.loss!r} is for {loss.target}; use {either(fitting)}"
             )
     columns = [column_of(name) for name in section.metrics]
     taken = {column.name for column in ROUNDS}
     for number, column in enumerate(columns):
         if column in taken or column in columns[:number]:
-            raise ConfigError(f"{place}: model.metrics: two columns {column!r}; name each once")
+            raise ConfigError(f"{place}: model.metrics: two columns would have the name "
+                              f"{column!r}; leave out or rename a metric")
     return loss, metrics
 
 
@@ -238,7 +239,7 @@ def _check_together(
     found += [f"stage {stage.name}" for stage in stages if stage.together]
     if found:
         raise ConfigError(
-            f"{place}: {found[0]}: needs the clients of a round at work together; use "
+            f"{place}: {found[0]}: cannot mix clients that began in different rounds; use "
             "schedule.mode = 'sync' or 'deadline'"
         )
 
@@ -249,7 +250,7 @@ def _check_policy(config: configuration.Config, cls: type[Algorithm], place: str
     if section.policy != "fixed" and section.knob == "method" and not cls.knob:
         raise ConfigError(
             f"{place}: devices.policy = {section.policy!r}: algorithm {config.algorithm.name} has "
-            "no key of which a device could be given less; add devices.knob = 'steps'"
+            "no key that a policy could reduce for a device; add devices.knob = 'steps'"
         )
 
 

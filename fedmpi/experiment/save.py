@@ -135,7 +135,8 @@ def _found(out: Out) -> tuple[str, str] | None:
     if kept.fact("run", str) != run:
         if not rounds:  # the checkpoint of an overwritten run
             return None
-        raise ResultError(f"{kept.path}: is not of this run; put back its own, or run again")
+        raise ResultError(f"{kept.path}: belongs to another run; put back the checkpoint of this "
+                          "run, or run the experiment again")
     return str(kept.path), note
 
 
@@ -150,7 +151,8 @@ def _check_model(kept: Checkpoint, size: int) -> None:
     weights = by_part(kept)["algorithm"].get("weights", np.zeros(0))
     if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(
-            f"{kept.path}: is not of a model of {size:,} parameters; put back its own"
+            f"{kept.path}: does not fit the model of {size:,} parameters; put back the checkpoint "
+            "of this run"
         )
 
 

@@ -30,7 +30,7 @@ def train_twice(experiment: Experiment, comm: Comm, clients: int) -> None:
         if len(other):
             place = "" if comm.size == 1 else f" on rank {other['rank'][0]}"
             raise AlikeError(
-                f"run.train_twice: client {client} sends something else the "
+                f"run.train_twice: client {client} sends different bits the "
                 f"{('first', 'second')[other['time'][0] - 1]} time{place}: the method "
                 f"{experiment.algorithm.name} or the model draws from a generator other than "
                 "rng_for, or keeps numbers on self"

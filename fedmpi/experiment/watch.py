@@ -114,8 +114,8 @@ class Watch(Progress):
         if dead and self._rank == min(set(self._seen) - quiet, default=-1):
             self.tell(
                 f"{self._named(dead[0])} has left ({self._doing(dead[0])}): process "
-                f"{self._signs[dead[0], PROCESS]} has ended without a word to MPI, so the run "
-                "ends; resume continues"
+                f"{self._signs[dead[0], PROCESS]} has ended without telling MPI, so the run "
+                "ends; resume continues it"
             )
             self._abort(1)
 

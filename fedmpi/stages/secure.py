@@ -54,9 +54,10 @@ class Secure(Stage, name="secure"):
         for name, total in sums.items():
             if total.level != "model" or not total.exact:
                 raise ConfigError(
-                    f"stage secure: the sum of {name} is not one of whole models in integers, and "
-                    "supports would tell what a client holds; use run.sum = 'exact', a method "
-                    "whose clients send whole models, such as fedavg, and no topk stage"
+                    f"stage secure: the sum of {name} must be of integers and over whole models, "
+                    "since supports would show which coordinates a client holds; use run.sum = "
+                    "'exact', a method whose clients send whole models, such as fedavg, and no "
+                    "topk stage"
                 )
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
@@ -84,8 +85,8 @@ class Secure(Stage, name="secure"):
             left = [other for other in beside if other in there]
             if left and 2 * len(left) <= len(beside):
                 raise FedmpiError(
-                    f"round {round}: client {missing} sent nothing, and {len(left)} of its "
-                    f"{len(beside)} neighbours did: too few to rebuild its masks; raise "
+                    f"round {round}: client {missing} sent nothing, and only {len(left)} of its "
+                    f"{len(beside)} neighbours reported, too few to rebuild its masks; raise "
                     "stage secure: neighbours, or let fewer clients be late"
                 )
             for other in left:

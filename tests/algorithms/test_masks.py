@@ -238,7 +238,7 @@ class TestFedTiny:
 
     def test_a_choice_needs_reports_of_one_round(self):
         mixed = ("schedule.mode=async", "schedule.buffer_size=2")
-        with pytest.raises(ConfigError, match="algorithm fedtiny: needs the clients of a round"):
+        with pytest.raises(ConfigError, match="algorithm fedtiny: cannot mix clients"):
             experiment("fedtiny", mixed, candidates=2)
         experiment("fedtiny", mixed, candidates=1)
 

@@ -24,7 +24,7 @@ def run(out, name, rounds):
 
 
 def test_the_methods_that_read_the_number_of_rounds_say_so():
-    """Candidates reads it for a check alone."""
+    """Candidates reads it only for a check."""
     found = {name for name in ALGORITHMS if ALGORITHMS[name].scheduled}
     assert found == {"dpf", "feddip", "feddst", "fedmef", "fedrts", "fedsgc", "fedspa", "fedtiny"}
     assert READS - {"candidates"} == found
@@ -35,7 +35,7 @@ def test_the_methods_that_read_the_number_of_rounds_say_so():
 def test_a_continued_schedule_is_told_and_no_repeat_of_an_unbroken_one(tmp_path):
     whole = run(tmp_path / "whole.h5", "feddst", 4)
     run(tmp_path / "parts.h5", "feddst", 2)
-    fault = "which was 2 for the first 2 rounds and is 4 from now on: another experiment than"
+    fault = "which was 2 for the first 2 rounds and is 4 from now on; this is a different"
     with pytest.warns(UserWarning, match=fault):
         parts = fedmpi.resume(tmp_path / "parts.h5", ["run.rounds=4"])
     assert any(re.search(fault, event["text"]) for event in parts.events)

@@ -1,4 +1,4 @@
-"""A rank that ends takes the job with it, also where its launcher does not see that it ends."""
+"""A rank that ends also ends the job, even if its launcher does not see that it ended."""
 
 import pytest
 
@@ -27,7 +27,7 @@ START = {"place": "fedmpi.comm.start.start", "what": "side_effect=OSError('a bro
 def test_a_rank_that_leaves_unseen_by_the_launcher(tmp_path, how, code):
     with Job(tmp_path, how, ranks=2, program=[UNSEEN]) as job:
         assert job.end(SOON) == code
-        said = "rank 0 on" in job.text() and "has ended without a word to MPI" in job.text()
+        said = "rank 0 on" in job.text() and "has ended without telling MPI" in job.text()
     assert said == (how == "_exit")
 
 

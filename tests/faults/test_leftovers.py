@@ -1,4 +1,4 @@
-"""What lies beside a result file belongs to its run, or is not taken up; the rest is gone."""
+"""Files beside a result belong to its run or are not used; other leftovers are removed."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(out):
     good, own = contents(out), path.read_bytes()
     assert own != foreign
     path.write_bytes(foreign)
-    with pytest.raises(ResultError, match="is not of this run"):
+    with pytest.raises(ResultError, match="belongs to another run"):
         run_here(out, resume=True)
     assert contents(out)[0] == good[0]
     path.write_bytes(own)
@@ -89,7 +89,7 @@ def test_a_checkpoint_of_another_model_is_refused(out, weights):
         if weights != "none":
             changed = array.astype("f8") if weights == "float64" else array[:-1]
             put.array("algorithm/weights", changed)
-    with pytest.raises(ResultError, match="is not of a model of 1,210 parameters"):
+    with pytest.raises(ResultError, match="does not fit the model of 1,210 parameters"):
         run_here(out, resume=True)
     with fedmpi.open(out) as run:
         assert run.status == "finished"
@@ -149,7 +149,7 @@ def on_the_disk(process, folder):
 
 
 def forgetful(out, folder):
-    """Run with next to no memory for what clients remember, in this process."""
+    """Run in this process, with almost no memory for the clients' memories."""
     assemble.ClientStore = lambda homes, limit: ClientStore(homes, 10_000, folder)
     run_here(out, "Remembers", rounds=10_000)
 

@@ -1,4 +1,4 @@
-"""A damaged checkpoint or result costs time, and what is lost is said; the weights are the same."""
+"""A damaged checkpoint or result costs time; losses are reported, the weights are the same."""
 
 import shutil
 from types import SimpleNamespace
@@ -68,7 +68,7 @@ def damage(path, kind):
 def test_the_checkpoint_before_is_used_and_the_run_ends_with_the_same_bits(out, runs, kind):
     damage(checkpoint.path_of(out), kind)
     (said,) = go_on(out)
-    assert "out.h5.checkpoint: " in said and "the checkpoint before it is used, of round 3" in said
+    assert "out.h5.checkpoint: " in said and "the earlier checkpoint is used, of round 3" in said
     equal(contents(out), contents(runs / "whole.h5"))
     assert checkpoint.newest(out)[1] == ""
     with reader.open(out) as run:
@@ -82,7 +82,7 @@ def test_a_result_is_made_again_from_its_checkpoint(out, runs, kind):
     with pytest.raises(ResultError, match=r"out.h5.checkpoint: .* after 6 rounds .*--rebuild"):
         go_on(out)
     (said,) = go_on(out, rebuild=True)
-    assert "made again from the checkpoint of round 6: the rows of clients before it" in said
+    assert "rebuilt from the checkpoint of round 6: the rows of clients before it" in said
     assert not held or out.with_name("out.h5.damaged").read_bytes() == held
     (digest, tables), (whole, wanted) = contents(out), contents(runs / "whole.h5")
     assert digest == whole
@@ -102,7 +102,7 @@ def test_damage_in_the_provenance_alone_is_seen_before_the_start(out):
     data = bytearray(out.read_bytes())
     data[place + 8] ^= 4
     out.write_bytes(data)
-    with pytest.raises(ResultError, match="--rebuild makes the result again"):
+    with pytest.raises(ResultError, match="--rebuild rebuilds the result"):
         go_on(out)
 
 
@@ -142,7 +142,7 @@ def test_nothing_is_lost_by_trying_to_make_a_result_again(out, monkeypatch):
     assert beginning(out, rebuild=True) == beginning(out) | {"rebuild": False}
     damage(out, "cut")
     out.with_name("out.h5.damaged").write_bytes(b"precious")
-    with pytest.raises(ResultError, match=r"out.h5.damaged: is there already; move it away"):
+    with pytest.raises(ResultError, match=r"out.h5.damaged: exists already; move it away"):
         go_on(out, rebuild=True)
     assert len(out.read_bytes()) == len(whole) - 50
     for path in (checkpoint.path_of(out), checkpoint.previous_of(out)):

@@ -215,10 +215,10 @@ def cycle(root):
 FAULTS = {
     "model.loss = 'mae': unknown loss": {"loss": "mae"},
     "model.metrics = 'f2': unknown metric; known: accuracy, top-5": {"metrics": ["f2"]},
-    "model.metrics = 'rmse': judges numbers, and model.loss = 'cross-entropy' is of class": {
+    "'rmse': is for data with numbers, but model.loss = 'cross-entropy' is for class": {
         "metrics": ["rmse"]
     },
-    "two columns 'top_5'": {"metrics": ["top-5", "top-5"]},
+    "two columns would have the name 'top_5'": {"metrics": ["top-5", "top-5"]},
     "must be a function .* with the decorator @fedmpi.loss": {
         "loss": "tests.learn.test_metrics:softmax"
     },

@@ -1,4 +1,4 @@
-"""What ranks hold alike: made once on the first, or compared before a round is trained."""
+"""Equal data on all ranks: made once on rank 0, or compared before a round is trained."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_clients_that_train_otherwise_on_another_rank_are_found(comm, method, ti
     experiment = assemble(of_tree(tree), comm, None)
     if not time:
         return train_twice(experiment, comm, 3)
-    with pytest.raises(AlikeError, match=f"client 0 sends something else the {time} time on rank"):
+    with pytest.raises(AlikeError, match=f"client 0 sends different bits the {time} time on rank"):
         train_twice(experiment, comm, 3)
     return None
 

@@ -1,4 +1,4 @@
-"""What [devices] policy gives a client: beside a search through all values, and in whole runs."""
+"""The values that [devices] policy chooses: beside a search, and in whole runs."""
 
 import numpy as np
 import pytest
@@ -195,7 +195,7 @@ def test_a_plan_is_shortened_no_more_than_it_must_be():
     ("sections", "words"),
     [
         ({"devices": {"policy": "fit-deadline"}}, "needs schedule.mode = 'deadline'"),
-        ({"devices": {"policy": "speed"}}, "fedavg has no key of which .* add devices.knob"),
+        ({"devices": {"policy": "speed"}}, "fedavg has no key that .* add devices.knob"),
         ({"devices": {"policy": "fit-time"}}, "'fixed', 'speed', 'fit-deadline' or 'fit-memory'"),
     ],
 )

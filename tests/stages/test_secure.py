@@ -1,4 +1,4 @@
-"""Masks of secure aggregation: they cancel to the bit, hide until then, and cost what they cost."""
+"""Masks of secure aggregation: they cancel exactly, hide each value, and count in bytes."""
 
 import numpy as np
 import pytest
@@ -105,5 +105,5 @@ def test_too_few_neighbours_end_the_run():
     ],
 )
 def test_what_it_cannot_hide_is_refused(algorithm, stages, sections):
-    with pytest.raises(ConfigError, match=r"stage secure: (the sum of weights|needs|must be)"):
+    with pytest.raises(ConfigError, match=r"stage secure: (the sum of weights|cannot mix|must be)"):
         simulation(algorithm, stages, **sections)

@@ -51,8 +51,8 @@ def image_folder(
         raise DataError(f"{test}: class {more[0]!r} is not in {train}")
     empty = [label for label in classes if not _images_of(train / label)]
     if empty and len(empty) < len(classes):
-        raise DataError(f"{train / empty[0]}: no images, which end in {', '.join(ENDS)}; put those "
-                        "of the class right there, not into folders below, or remove it")
+        raise DataError(f"{train / empty[0]}: no images, which end in {', '.join(ENDS)}; put the "
+                        "images of the class here, not into folders below, or remove the folder")
     mode = "L" if options["grey"] else "RGB"
     here, there = (read(part, classes, mode) for part in (train, test))
     return Dataset.of("image-folder", "image", here, there, max(len(classes), 2))

@@ -77,7 +77,7 @@ def _read(
     if wanted > LARGEST or wanted + header > most:
         raise DataError(
             f"{path}: the header claims {'x'.join(map(str, dims))} {kind.name}, {wanted:,} bytes, "
-            f"more than the file can hold ({min(most, LARGEST):,}); its name is misleading"
+            f"more than the file can hold ({min(most, LARGEST):,}); it is damaged"
         )
     content = bytearray()
     while chunk := stream.read(min(_CHUNK, wanted + 1 - len(content))):
