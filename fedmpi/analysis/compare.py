@@ -123,8 +123,8 @@ def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
     if lowest <= 0:
         return None, f"No target: {name} has no round with a test accuracy above 0."
     if lowest <= (most := max(map(chance, runs))):
-        return None, (f"No target: {name} reaches {lowest:.4f}, no more than always naming the "
-                      f"most frequent class ({most:.4f}); choose one with --target.")
+        return None, (f"No target: {name} reaches {lowest:.4f}, no more than a model that always "
+                      f"names the most frequent class ({most:.4f}); choose one with --target.")
     target = min(float(lowest), math.floor(lowest * 10000) / 10000) or float(lowest)
     who = "the run reaches" if len(runs) == 1 else "all runs reach"
     if len(begun) < len(runs):
@@ -149,7 +149,7 @@ def cautions(runs: Sequence[Run]) -> Iterator[str]:
     for run, label in zip(runs, labels(runs), strict=True):
         if parts := schedule(run):
             yield (f"Beware: {label} has a schedule over the rounds, which was "
-                   f"{', then '.join(parts)} and other from there on; an unbroken run is another "
+                   f"{', then '.join(parts)} and changed there; an unbroken run is a different "
                    "experiment.")
     if any(run.status == "running" for run in runs):
         yield "Beware: a run has not ended yet, or was killed."

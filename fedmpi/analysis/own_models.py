@@ -49,8 +49,8 @@ def text(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> str:
         for number, score in enumerate(SCORES):
             cells = [_cell(here, first, score, of) for of in ("last", "best")]
             rows.append((*((name, saved) if number == 0 else ("", "")), score, *cells))
-    lines = [f"accuracy % as FedSkel's framework scores (last: mean of {LAST} evaluations; best:",
-             "the best one; saved: bytes; in brackets and saved: against the first run):"]
+    lines = [f"accuracy in % as FedSkel's framework scores it (last: mean of {LAST} evaluations;",
+             "best: the best one; saved: bytes; in brackets and saved: against the first run):"]
     return "\n".join(lines + quantities.columns(rows, {1, 3, 4}, quantities.WIDTH, joined={3, 4}))
 
 

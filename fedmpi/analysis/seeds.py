@@ -140,7 +140,7 @@ def text(found: Sequence[Mapping[str, Any]], target: float | None = None) -> str
     for row in found:
         for seed in row["repeated"]:
             notes += quantities.paragraph(f"{row['name']}: more than one run has the seed {seed}; "
-                                          "the last given counts in the final accuracy")
+                                          "the final accuracy counts the last of them")
     right = set(range(1, len(head)))
     return "\n".join(quantities.columns(lines, right, quantities.WIDTH, joined={7}) + notes)
 

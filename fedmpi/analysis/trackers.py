@@ -45,7 +45,7 @@ def _places(runs: Sequence[Run], kind: str, folder: Out) -> list[Path]:
     names = [Path(run.path).stem for run in runs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ResultError(f"{twice}: is the name of two of the files; export them one by one")
+        raise ResultError(f"{twice}: two of the files have this name; export them one by one")
     places = [Path(folder) / name for name in names]
     if kind == "mlflow" and (wrong := UNADDRESSED.intersection(str(Path(folder).absolute()))):
         raise ResultError(f"{folder}: MLflow cannot write to a folder with {min(wrong)} in its "

@@ -71,7 +71,7 @@ def newest(out: Out) -> "tuple[Checkpoint | None, str]":
         except DamagedError as error:
             fault = error.reason
     try:
-        return _sound(before), f"{fault}; the checkpoint before it is used"
+        return _sound(before), f"{fault}; the earlier checkpoint is used"
     except DamagedError as error:
         raise DamagedError(f"{fault}; {error.reason}") from error
 
@@ -164,7 +164,7 @@ def writing(path: Out, facts: Mapping[str, Any]) -> "Iterator[_Parts]":
     except OSError as error:
         raise ResultError(
             f"{path}: the checkpoint cannot be written ({error.strerror}); check space, quota and "
-            "rights. The one before is unharmed"
+            "rights. The earlier checkpoint is unharmed"
         ) from error
 
 
@@ -221,7 +221,7 @@ def read(path: Out, with_arrays: bool = True) -> Checkpoint:
         parts = [entry[:3] for entries in named for entry in entries.values()]
         lengths = [length for _, length, _ in parts]
         if min(lengths, default=0) < 0 or sum(lengths) > size:  # overlaps could fill the memory
-            raise ValueError("its parts have lengths that cannot be")
+            raise ValueError("its parts have impossible lengths")
         entries = index["arrays"] if with_arrays else {}
         arrays = {name: _array(file, entry, name) for name, entry in entries.items()}
         clients = {int(client): entry for client, entry in index["clients"].items()}

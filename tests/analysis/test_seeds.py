@@ -12,7 +12,7 @@ from tests.record import sample
 
 
 def seeded(folder, algorithm, seed, accuracy):
-    """Write a result of so many rounds and return its path."""
+    """Write a result with a round for each `accuracy`, and return its path."""
     return sample.write(folder / f"{algorithm}-s{seed}.h5", rounds=len(accuracy), seed=seed,
                         accuracy=accuracy, algorithm=algorithm, name=algorithm)
 
@@ -51,7 +51,7 @@ def test_a_seed_that_two_runs_have_counts_once_and_is_named(runs):
     assert first["final_accuracy"].count == 3 and second["repeated"] == []
     lines = seeds.text([first, second]).splitlines()
     assert [line for line in lines if "the seed 3;" in line] == [lines[-2]]
-    assert " ".join(lines[-2:]).endswith("the last given counts in the final accuracy")
+    assert " ".join(lines[-2:]).endswith("the final accuracy counts the last of them")
 
 
 def test_a_single_run_has_no_deviation(runs):

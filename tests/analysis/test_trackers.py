@@ -41,7 +41,7 @@ def test_csv_has_every_column_and_needs_no_library(tmp_path, out, capsys):
     assert cli.main(["export", str(out), "-o", str(tmp_path / "x")]) == 1
     assert "exists; name another folder with -o" in capsys.readouterr().err
     assert cli.main(["export", str(out), str(out)]) == 1
-    assert "is the name of two of the files" in capsys.readouterr().err
+    assert "two of the files have this name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["a#b", "a%20b", "a?b"])

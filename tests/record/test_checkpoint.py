@@ -1,4 +1,4 @@
-"""The checkpoint is whole or not there, gives back what it was given, and refuses the rest."""
+"""A checkpoint is whole or absent, returns the values written, and refuses damage."""
 
 import errno
 import json
@@ -146,7 +146,7 @@ def test_a_full_disk_leaves_the_one_before(path, name, monkeypatch, tmp_path):
 
     before = path.read_bytes()
     monkeypatch.setattr(os, name, fails)
-    with pytest.raises(ResultError, match=r"No space left .* The one before is unharmed"):
+    with pytest.raises(ResultError, match=r"No space left .* The earlier checkpoint is unharmed"):
         write(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
@@ -174,7 +174,7 @@ def test_the_last_two_are_kept_and_the_newest_whole_one_is_found(path, tmp_path)
         path.write_bytes(data)
         found, why = checkpoint.newest(out)
         assert found.facts["next_round"] == 8
-        assert why.startswith(f"{path}: ") and why.endswith("the checkpoint before it is used")
+        assert why.startswith(f"{path}: ") and why.endswith("the earlier checkpoint is used")
     path.unlink()
     assert "is missing" in checkpoint.newest(out)[1]
     checkpoint.previous_of(out).write_bytes(whole[:-1])

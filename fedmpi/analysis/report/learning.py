@@ -124,5 +124,5 @@ def numbers(study: Study) -> Html | None:
         rows.append((swatch(group), *cells))
     head = ("Configuration", *(f"{number:.0f}" for number in shown))
     return details("The curves over rounds as numbers",
-                   table("Test accuracy after so many rounds", head, rows,
+                   table("Test accuracy after the given number of rounds", head, rows,
                          right=set(range(1, len(head)))))

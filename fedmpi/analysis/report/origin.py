@@ -99,13 +99,13 @@ def again(run: Run, name: str) -> Html:
     rows = [(key.replace("_", " "), compact(value)) for key, value in facts]
     code = [tag("code", words) for words in ("config.toml", "fedmpi info")]
     return details(
-        f"{name}: every value used, and how to get it again",
+        f"{name}: every value used, and how to repeat the run",
         tag("p", "The command was"), block(command),
         tag("p", "or, with the configuration below saved as ", code[0], " anywhere,"),
         block(f"mpiexec -n {run.ranks} fedmpi run config.toml -o out.h5"),
         block(configs.as_toml(run.config)),
         details("The configuration as it was given, without --set", block(run.toml)),
-        table(join("What ", code[1], " tells of its making"), ("What", "Value"), rows),
+        table(join("The run, as ", code[1], " shows it"), ("Fact", "Value"), rows),
     )  # fmt: skip
 
 

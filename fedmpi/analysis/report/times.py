@@ -16,7 +16,7 @@ from fedmpi.arrays import Integers, Reals
 from fedmpi.record.reader import Run
 from fedmpi.record.schema import CLIENT_STATUS, COLLECTIVES, PHASES
 
-STAGES = (("p1", "down"), ("p2", "compute"), ("p0", "up"), ("p5", "waits for others"))
+STAGES = (("p1", "down"), ("p2", "compute"), ("p0", "up"), ("p5", "waits for other clients"))
 KEY = tuple(zip(("p6", "p2", "p0", "p4", "p3", "p1", "p5"), PHASES, strict=True))
 Tiers: TypeAlias = tuple[list[str], Reals, Reals]
 """The result of `by_tier`."""
