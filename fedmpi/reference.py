@@ -33,7 +33,7 @@ run.name              name of the run in tables, figures and progress
 run.seed              seed of all random numbers
 run.rounds            number of rounds
 run.eval_every        rounds between two evaluations on the test data
-run.own_models        clients whose own models an evaluation tests, at most
+run.own_models        largest number of clients whose own models an evaluation tests
 run.checkpoint_every  rounds between two checkpoints
 run.checkpoint_share  share of the run time that checkpoints may take; 1: no limit
 run.threads_per_rank  threads of each rank
@@ -43,9 +43,9 @@ run.engine            engine that trains; 'auto': 'batched' on GPUs, else by the
 run.chunk             clients that the batched engine trains at once; default: by the model
 run.precision         arithmetic of the layers, in the batched engine
 run.sum               'exact': the same bits on any number of ranks; 'fast': plain float32
-run.train_twice       clients trained twice on every rank before round 0, to find differences
-run.portable          instructions of x86-64-v3 only, for the same bits on newer processors
-run.record_clients    clients of a round with a row in the file; 'sample': 1,000 at random
+run.train_twice       clients that each rank trains twice before round 0, to find differences
+run.portable          use instructions of x86-64-v3 only, for the same bits on newer processors
+run.record_clients    clients with rows in the result file; 'sample': 1,000 a round, at random
 run.memory_mb         megabytes of clients' memories that a rank holds; the rest is on disk
 data.name             data set, or package.module:object
 data.root             folder of the data sets; default: $FEDMPI_DATA, then the user's cache
@@ -56,13 +56,13 @@ clients.per_round     clients selected in a round; give this or fraction
 clients.fraction      share of the clients selected in a round; default: all
 clients.local_epochs  passes over a client's data in a round; default: 1
 clients.local_steps   optimizer steps of a client in a round, in place of local_epochs
-clients.batch_size    samples in a batch; 'all': all of a client's
+clients.batch_size    samples in a batch; 'all': all samples of the client
 clients.selection     rule that selects a round's clients, or package.module:object
 clients.weighting     weight of a client in the mean: its samples, or the same for all
 clients.max_rejected  share of a round's clients that may be rejected before the run fails
 model.name            model, or package.module:object
 model.adapter         adapters on a frozen model: kind, rank, alpha, targets, trained
-model.base            .safetensors file with first weights of the model
+model.base            .safetensors file with the initial weights of the model
 model.frozen          patterns of parameters that are neither trained nor sent, such as 'base.*'
 model.loss            loss that clients minimise, or package.module:object
 model.metrics         further metrics of an evaluation, or package.module:object
@@ -75,29 +75,29 @@ server.optimizer      optimizer of the server; 'average': the clients' mean is t
 server.lr             learning rate of the server
 server.momentum       momentum of the server's SGD
 server.betas          decay rates of the server's first and second moment
-server.epsilon        added to the root of the second moment
+server.epsilon        number added to the root of the second moment
 algorithm.name        method, or package.module:object
-stage.name            stage of every message, or package.module:object; any number, in order
+stage.name            stage that each message passes, or package.module:object; repeat for more
 devices.profile       how devices are assigned to clients; see: fedmpi list devices
 devices.gflop_s       speed of a client's device [GFLOP/s]
 devices.availability  probability that a client can be selected in a round
 devices.dropout       probability that a selected client is lost during the round
-devices.trace         when clients can be selected: 'nights', 'on-off', or a trace file
+devices.trace         times when clients can be selected: 'nights', 'on-off', or a trace file
 devices.time_zones    time zones of the clients [h ahead of UTC], assigned in turn
 devices.night_starts_h  hour at which nights begin, on average
 devices.night_h       length of a night [h]
-devices.night_spread_h  standard deviation of both [h]
+devices.night_spread_h  standard deviation of the hour and of the length [h]
 devices.on_s          mean time that a client is present, with trace = 'on-off' [s]
-devices.off_s         mean time that it is absent [s]
+devices.off_s         mean time that a client is absent, with trace = 'on-off' [s]
 devices.bandwidth     CSV file of link speeds over time
-devices.jitter        deviation of the logarithm of a factor on speeds, drawn for each round
+devices.jitter        standard deviation of the logarithm of a factor on speeds, drawn each round
 devices.cell_clients  clients that share an uplink
 devices.cell_mbit_s   speed of a shared uplink [Mbit/s]; default: no sharing
 devices.policy        work of a device: the same for all, or by speed, deadline or memory
-devices.knob          what a policy reduces: a key of the method, or local steps
+devices.knob          quantity that a policy reduces: a key of the method, or local steps
 devices.memory_mb     memory that a plan may need on a device [MB]; default: no limit
-devices.power_w       power of a device that computes [W]
-devices.idle_w        power of a device that receives or sends [W]
+devices.power_w       power of a device while it computes [W]
+devices.idle_w        power of a device while it receives or sends [W]
 devices.joule_per_mb  energy of receiving or sending [J/MB]
 devices.carbon_g_per_kwh  CO2 of the energy [g/kWh], or a CSV file of it over time
 devices.recorded      contents of the trace file; fedmpi fills it in
@@ -108,13 +108,13 @@ network.up_mbit_s     speed from client to server [Mbit/s]
 network.down_mbit_s   speed from server to client [Mbit/s]
 network.latency_s     time before the first byte of a message [s]
 network.codec         type of the values that clients send; 'auto': float32
-schedule.mode         a round ends with all reports, at a deadline, or after some reports ('async')
+schedule.mode         end of a round: all reports ('sync'), a deadline, or some reports ('async')
 schedule.deadline_s   maximum length of a round [virtual s]
 schedule.over_select  factor on the number of clients selected
 schedule.buffer_size  reports that end a round in mode 'async'; default: 10 or fewer
 schedule.max_staleness  server steps after which a client's work is dropped
 schedule.staleness_power  a report s steps old has the weight 1 / (1 + s)^staleness_power
-collective.algorithm  collective that adds the sums of the ranks; 'node+': shared memory in a node
+collective.algorithm  collective that adds the ranks' sums; 'node+...': shared memory in each node
 collective.overlap    start the sums while the last client still trains
 """
 
