@@ -1,5 +1,5 @@
 #!/bin/bash
-# Two methods on 4 ranks on the embedded digits, and what each of them paid. About a minute.
+# Two methods on 4 ranks on the embedded digits, and the cost of each. About a minute.
 #   bash jobs/demo.sh        (or: make demo)
 set -euo pipefail
 cd "$(dirname "$0")/.."

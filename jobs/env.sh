@@ -1,4 +1,4 @@
-# What this site needs before fedmpi runs. Every job script sources this file; edit it once.
+# Settings that this site needs before fedmpi runs. Each job script sources this file; edit it once.
 # jobs/README.md has a page for each common site.
 
 # Modules, if the site has them. The wheel of mpi4py takes the MPI that is loaded.
@@ -12,7 +12,7 @@ if [[ -f $submitted_in/.venv/bin/activate ]]; then
     source "$submitted_in/.venv/bin/activate"
 fi
 
-# What starts the ranks. The scripts say `srun`, with Slurm's default for MPI. Others:
+# The command that starts the ranks. The scripts use `srun`, with Slurm's default for MPI. Others:
 #   launch+=(--mpi=pmi2)   MPICH and Intel MPI
 #   launch+=(--mpi=pmix)   Open MPI
 #   launch=(mpirun)        where Slurm was built with neither; with PBS

@@ -1,8 +1,8 @@
 #!/bin/bash
 # The runs behind REPRODUCTION.md: experiments of jobs/configs/papers, each with three seeds.
 #   bash jobs/papers.sh OUT STUDY...            (no STUDY: the first seven)
-#   python jobs/reproduction.py OUT             the tables, from what is there
-# What is finished is skipped, so the same command goes on after a stop.
+#   python jobs/reproduction.py OUT             the tables of the runs that exist
+# Finished runs are skipped, so the same command continues after a stop.
 #
 #   dirichlet      fashion-mnist/*.toml, as they are              45 minutes of one core
 #   pathological   fashion-mnist/*.toml, two classes a client     45 minutes

@@ -84,11 +84,11 @@ set -eu
 # Ranks that leave with 75 must not be killed for it; a rank that died ends the others.
 [[ ${launch[0]} != srun ]] || launch+=(--kill-on-bad-exit=0 --wait=4)
 
-# What could not be copied when the job was submitted may have changed since.
+# Files that were not copied when the job was submitted may have changed since.
 [[ -z $digests ]] || sha256sum --check --quiet <<<"$digests" 2>/dev/null ||
     say "warning: a file of yours, named above, has changed since this job was submitted"
 
-# As many threads a rank as it was given cores, and not more than the node lets this job have.
+# A rank has a thread for each of its cores, but no more than the cores of the job on this node.
 cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
 for group in "" "$(sed -n 's/^0:://p' /proc/self/cgroup)"; do
     if read -r quota period 2>/dev/null <"/sys/fs/cgroup$group/cpu.max" && [[ $quota != max ]]; then
@@ -107,7 +107,7 @@ export TMPDIR=${scratch:-/tmp}
 [[ -d $TMPDIR && -w $TMPDIR ]] || TMPDIR=/tmp # the submitting machine's may not exist here
 
 # Ranks that were killed leave shared memory behind. It stays taken, and MPI may stumble over it in
-# a job that comes back under its old number. What no process of ours has mapped is removed.
+# a job that comes back under its old number. Files that no process of ours has mapped are removed.
 left_over='for file in $(find /dev/shm -maxdepth 1 -user "$UID" ! -newermt "5 seconds ago" \
     \( -name "mpich_shm_*" -o -name "sm_segment.*" -o -name "vader_segment.*" \)); do
     grep -qsF "$file" /proc/[0-9]*/maps || rm -f "$file"
@@ -127,7 +127,7 @@ choose_point() { # LINE
     done
 }
 
-choose_words() { # what fedmpi is told: to begin, or to go on
+choose_words() { # the words of fedmpi: run, or resume
     local override
     if [[ -e $out ]]; then
         words=(resume --allow-code --progress lines "$out")
@@ -194,7 +194,7 @@ trap 'on_signal TERM' TERM
 
 "${start[@]}" &
 running=$!
-[[ -z $told ]] || on_signal USR1 # it came before there were ranks to tell
+[[ -z $told ]] || on_signal USR1 # it came before the ranks had started
 # A signal ends `wait` but not the ranks.
 while code=0; wait "$running" || code=$?; ((code > 128)) && [[ -n $interrupted ]]; do
     interrupted=""

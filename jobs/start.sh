@@ -1,4 +1,4 @@
-# How papers.sh and tables.sh begin. They source this file, and give OUT as their first word.
+# The start of papers.sh and tables.sh, which source this file with OUT as its first word.
 out=${1:?OUT is missing, the folder of the results; see the head of $0}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)

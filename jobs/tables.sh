@@ -1,7 +1,7 @@
 #!/bin/bash
 # The runs behind the tables of docs/time.md and docs/stages.md, and the tables.
 #   bash jobs/tables.sh OUT TABLE...            (no TABLE: all three)
-# What is finished is skipped, so the same command goes on after a stop.
+# Finished runs are skipped, so the same command continues after a stop.
 #
 #   policies      less work for weak devices: time to accuracy      24 runs, 5 minutes of one core
 #   selection     rules of selection: time to accuracy              21 runs, 4 minutes

@@ -52,5 +52,6 @@ def handed_in(command: str, script: Path, text: str, pattern: str) -> str:
     """Return the job's number, the first group of `pattern`, in the answer `text` of a command."""
     found = re.fullmatch(pattern, text.strip())
     if not found:
-        raise FedmpiError(f"{command} {script}: answered {text.strip()[:100]!r}, no number")
+        raise FedmpiError(f"{command} {script}: answered {text.strip()[:100]!r}, which has no "
+                          "number of a job")
     return found[1]

@@ -136,8 +136,8 @@ def check_path(path: str | PathLike[str]) -> Path:
     """Return `path` as an absolute path. Raises ConfigError if a script cannot hold it."""
     path = Path(path).absolute()
     if re.search(r"[\x00-\x1f\x7f\"'\\]", str(path)):
-        raise ConfigError(f"{str(path)!r}: a job script takes no quotes, backslashes or control "
-                          "characters in a path; choose another")
+        raise ConfigError(f"{str(path)!r}: a path in a job script must have no quotes, "
+                          "backslashes or control characters; choose another path")
     return path
 
 

@@ -18,7 +18,7 @@ output=$(readlink "/proc/$$/fd/2" || true) # where Slurm also says why it ends t
 come_back() {
     local facts
     facts=$(scontrol --oneliner show job "$job" || true)
-    if [[ -z $facts || $facts == *JobState=RUNNING* ]]; then # or Slurm is too busy to tell
+    if [[ -z $facts || $facts == *JobState=RUNNING* ]]; then # or Slurm is too busy to answer
         if scontrol requeue "$job"; then say "requeued"; else submit_again; fi
     elif [[ $facts =~ PreemptTime=[0-9] ]] || said_preempted; then
         submit_again # by a partition that cancels

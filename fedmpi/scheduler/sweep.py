@@ -94,7 +94,7 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
     except FileNotFoundError:
         old = ""
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is no text"
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise ConfigError(f"{path}: {reason}; choose another folder") from None
     if not text.startswith(old):
         jobs = [row[1] for row in Snapshot(path.with_name("sweep.job")).submitted()]
