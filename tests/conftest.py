@@ -1,4 +1,4 @@
-"""What every test may ask for: real data, seeded numbers, and fedmpi as a person would start it."""
+"""Fixtures for all tests: real data, seeded numbers, and fedmpi as a user starts it."""
 
 import multiprocessing
 import os
@@ -102,7 +102,7 @@ def main():
 
 
 def handlers():
-    """Return what handles each of the signals that ask a run to stop."""
+    """Return the handler of each signal that asks a run to stop."""
     return {number: signal.getsignal(number) for number in ASKING}
 
 

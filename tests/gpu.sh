@@ -1,7 +1,7 @@
 #!/bin/bash
 # The tests and the benchmark of the batched engine on a GPU, as `make test-gpu` runs them.
 #   bash tests/gpu.sh [OUT.json]
-# Fails where no GPU is. The benchmark's numbers go to OUT.json (default: gpu.json).
+# Fails on a machine without a GPU. The benchmark's numbers go to OUT.json (default: gpu.json).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

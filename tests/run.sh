@@ -9,10 +9,10 @@ if [[ ${1:-} == --mpi ]]; then only=mpi; shift; fi
 (($#)) || set -- 2 3 4
 venv=${VENV:-.venv}
 python=$venv/bin/python
-mpiexec=$venv/bin/mpiexec  # of a wheel, else that of PATH
+mpiexec=$venv/bin/mpiexec  # of a wheel, else from PATH
 [[ -x $mpiexec ]] || mpiexec=mpiexec
 
-cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # not that of threads
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # not the number of threads
 # One thread for each process: ranks would otherwise fight for the cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 # Open MPI would refuse root, and more ranks than cores; its UCX warns of shared windows.
@@ -37,11 +37,11 @@ step() {  # step NAME COMMAND...
 
 if [[ -z $only ]]; then
     step "style" $python -m ruff check .
-    # Or processes of tests that need the same kernels would wait for each other.
+    # Otherwise test processes that need the same kernels would wait for each other.
     step "compile" "$mpiexec" -n "$cores" $python -m fedmpi warmup
-    # Files of tests are dealt out, the longest first; one process more than cores, as some wait.
+    # Test files are dealt out, longest first, to one process more than cores, since some wait.
     deal="-n ${JOBS:-$((cores + 1))} --dist loadfile --no-loadscope-reorder --durations=20"
-    # Jobs of a real Slurm come alone: its PMI2 loses messages of MPICH where cores are busy.
+    # Jobs of a real Slurm run alone: on busy cores its PMI2 loses messages of MPICH.
     alone="tests/jobs/test_slurm.py tests/jobs/test_doctor.py"
     step "plain" $python -m pytest $deal ${alone//tests/--ignore=tests}
     step "jobs of a real Slurm" $python -m pytest $alone

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What fails rarely: many kills, many damaged inputs, and the MPI tests over and over.
+# Tests that fail rarely: many kills, many damaged inputs, and the MPI tests over and over.
 #   bash tests/soak.sh [--faults] [RANKS ...]              --faults: tests/faults alone
 #   KILLS=100 CASES=100000 SECONDS_OF_MPI=600 SEED=today   how much, and which random numbers
 #   DRAWN=50                                               experiments drawn for each rank count

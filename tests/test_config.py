@@ -1,4 +1,4 @@
-"""What a configuration may say, and what the user is told when it says something else."""
+"""Valid configurations, and the messages for invalid ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Words that messages are made of."""
+"""The phrases that messages are built from."""
 
 import tomllib
 

@@ -1,4 +1,4 @@
-"""Who may import whom: the table of floors in docs/developing.md is the architecture."""
+"""Allowed imports: the table of floors in docs/developing.md is the architecture."""
 
 import ast
 import re

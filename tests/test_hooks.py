@@ -126,7 +126,7 @@ class Selects(fedmpi.Selector):
         pass
 
     def select(self, round, world, number, in_turn):
-        """Return nobody."""
+        """Select no client."""
         return []
 
 

@@ -1,4 +1,4 @@
-"""The examples of README and manual do what is said of them, as a newcomer would start them."""
+"""The examples of README and manual do what the text says, as a new user starts them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The reference of the configuration: complete, and true to the sections it is made from."""
+"""The reference of the configuration: complete, and equal to the sections it is made from."""
 
 import json
 

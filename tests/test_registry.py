@@ -1,4 +1,4 @@
-"""One registry for all that a configuration names, and who may put what into it."""
+"""One registry for all names of a configuration, and the rules for adding to it."""
 
 import sys
 from types import ModuleType

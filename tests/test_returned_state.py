@@ -1,4 +1,4 @@
-"""What a method keeps, and what its class says of it: refused with the place if it cannot be."""
+"""The state of a method and its class attributes: wrong values are refused by their place."""
 
 import numpy as np
 import pytest

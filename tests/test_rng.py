@@ -1,4 +1,4 @@
-"""Streams are addressed by what they are for, and never overlap."""
+"""Streams are addressed by their purpose, and never overlap."""
 
 import itertools
 

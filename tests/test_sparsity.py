@@ -1,4 +1,4 @@
-"""What may be pruned, how much and which: against published schedules and by hand."""
+"""Prunable weights, sparsities and masks: against published schedules and by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ADP v1 and v2: what is gated or pruned, and what that does to the global model and bytes."""
+"""ADP v1 and v2: gated or pruned weights, and their effect on the global model and the bytes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What every algorithm owes the round loop, asked of every one registered."""
+"""The rules of the round loop that every registered algorithm must keep."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from fedmpi.round.loop import Simulation
 from fedmpi.round.status import COMPLETED
 from tests.algorithms.problem import experiment, fedavg, simulate, trained
 
-# Keys under which a method does in four rounds what it is for.
+# Keys under which a method shows its purpose within four rounds.
 KEYS = {
     "feddip": {"every": 2},
     "feddst": {"every": 2, "alpha": 0.3},
@@ -60,7 +60,7 @@ def test_a_method_keeps_the_contract(name, check):
 
 
 class Seen(Simulation):
-    """A simulation that notes what the clients of a round sent, and what was summed."""
+    """A simulation that records the messages of a round's clients, and the sums."""
 
     def _take_in(self, done, sums, sent, cohort):
         row, reason = super()._take_in(done, sums, sent, cohort)
@@ -70,7 +70,7 @@ class Seen(Simulation):
 
 
 def test_the_union_is_that_of_the_supports_of_all_messages(name):
-    """As worked out from the messages themselves; and never below what a client sends."""
+    """It is worked out from the messages themselves; and it is at least each client's share."""
     run = Seen(experiment(name, **KEYS.get(name, {})), Serial(), NoSignals())
     for _ in range(4):
         run.seen = []
@@ -83,7 +83,7 @@ def test_the_union_is_that_of_the_supports_of_all_messages(name):
 
 
 def test_capabilities_are_declared(name):
-    """Who does not declare that clients remember, or have models of their own, has none."""
+    """A method that does not declare client memories or clients' own models has none."""
     run, _ = simulate(name, **KEYS.get(name, {}))
     if not run.algorithm.remembers:
         assert run.store.clients() == []
@@ -104,7 +104,7 @@ def test_a_method_that_remembers_must_say_so():
 
 
 def test_every_check_of_the_methods_is_a_test():
-    """CHECKS.md says what each method must show; it names tests that are there."""
+    """CHECKS.md lists what each method must show, and names tests that exist."""
     table = (Path(__file__).parent / "CHECKS.md").read_text()
     wanted = set(re.findall(r"`(test_\w+)`", table))
     lines = [line for line in table.splitlines() if line.startswith("| ")][2:]

@@ -66,7 +66,7 @@ def test_a_power_with_which_erk_has_no_numbers_is_refused(name):
     ],
 )  # fmt: skip
 def test_a_number_that_a_method_cannot_count_with_is_refused(name, key, value):
-    """Runs with these ended in NaN, or with a probability of 0 or 1, and some did not say so."""
+    """Runs with these keys ended in NaN or in a probability of 0 or 1, some without a message."""
     with pytest.raises(ConfigError, match=rf"algorithm\.{key}.*: must be"):
         experiment(name, (f"algorithm.{key}={value}",))
 
@@ -123,7 +123,7 @@ def test_the_smallest_skeleton_has_a_row_of_each_layer():
     ],
 )
 def test_a_first_round_without_reports_is_repeated(name, keys):
-    """It finds the mask of the run; without it the whole model was trained to the end."""
+    """This round finds the mask; when it was not repeated, the model was never pruned."""
     lost = ("devices.dropout=0.8", "clients.per_round=2", "run.rounds=12", "run.seed=4")
     lost += (f"model.name={HERE}plain",) if name == "fedtiny" else ()
     simulation, rows = simulate(name, lost, **keys)

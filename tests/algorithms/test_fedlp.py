@@ -1,4 +1,4 @@
-"""FedLP against its published table, and against what random layers must give."""
+"""FedLP against its published table, and against the expectation for random layers."""
 
 import numpy as np
 import pytest

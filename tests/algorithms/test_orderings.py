@@ -1,4 +1,4 @@
-"""What must come out ahead of what: orders that the papers report, on small data.
+"""Rankings of methods that the papers report, on small data.
 
 Means over three seeds; a network of one hidden layer or a tiny CNN on real digits.
 """

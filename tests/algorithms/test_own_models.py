@@ -1,4 +1,4 @@
-"""local_accuracy: that of the model each client really has, recomputed the slow way."""
+"""local_accuracy, recomputed the slow way from the model that each client really has."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_three_numbers_by_hand():
     asked = [np.array(v) for v in ([0, 1, 3], [0, 3, 0], [0, 4, 0])]
     own = Score(0.0, RIGHT, COUNT, OwnScore(*asked, among=3))
     assert own.local_accuracy(MIX) == pytest.approx((0.8 + 0.75 + 0.3) / 3)
-    # One client of three was asked: what it gains stands for all.
+    # One client of three was tested; its gain stands for all clients.
     drawn = Score(0.0, RIGHT, COUNT, OwnScore(*(v[1:2] for v in asked), among=3))
     assert drawn.local_accuracy(MIX) == pytest.approx((0.8 + 0.425 + 0.3) / 3 + 0.75 - 0.425)
     nobody = Score(0.0, RIGHT, COUNT, OwnScore(asked[0], asked[1] * 0, asked[2] * 0, among=3))

@@ -1,4 +1,4 @@
-"""PruneTrain and FedMTL: what they minimise, what they remove, and what is left."""
+"""PruneTrain and FedMTL: their objectives, the rows that they remove, and the final models."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A page as a reader of HTML takes it: tables by their captions, elements, and what is broken."""
+"""A parsed page of HTML: its tables by their captions, its elements, and its faults."""
 
 from html.parser import HTMLParser
 

@@ -1,4 +1,4 @@
-"""Which runs are repeats, what they are called, and configurations that can be run again."""
+"""Runs that are repeats, the names of runs, and configurations that can be run again."""
 
 import tomllib
 

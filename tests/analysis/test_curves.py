@@ -1,4 +1,4 @@
-"""Curves: the right points, and plots in text that anybody can read."""
+"""Curves: the right points, and plots in readable text."""
 
 import unicodedata
 

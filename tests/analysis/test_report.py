@@ -1,4 +1,4 @@
-"""The report: its numbers are those of the tables, and it is a page that harms nobody."""
+"""The report: its numbers are those of the tables, and its page is safe to open."""
 
 import base64
 import hashlib
@@ -116,7 +116,7 @@ def test_differences_hashes_and_events(runs, tmp_path):
 
 
 def evil_run(path):
-    """Write a file that says EVIL wherever a file can say something; return its Run."""
+    """Write a file with EVIL in every text that a file can hold; return its Run."""
     fixed = sample.fixed() | {"layer_names": [f"{EVIL}{i}" for i in range(3)], "config_toml": EVIL}
     fixed["resolved"] = {"run": {"name": EVIL, "seed": EVIL}, EVIL: {EVIL: [EVIL]},
                          "algorithm": {"name": EVIL}, "data": {"name": EVIL, "alpha": EVIL}}

@@ -23,7 +23,7 @@ def words(found):
 
 
 def strange(path, rounds=4, **given):
-    """Write a file in which clients and rounds say odd things; return its Run."""
+    """Write a file with odd values of clients and rounds; return its Run."""
     writer = sample.Writer.create(path, **sample.fixed())
     for number in range(rounds):
         row, clients, phases, split = sample.one_round(number)

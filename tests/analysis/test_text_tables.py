@@ -144,7 +144,7 @@ def test_seconds_for_people(value, text):
 
 @dataclass
 class Pair:
-    """Stands for what a view of a comparison holds."""
+    """A stand-in for a view of a comparison."""
 
     bytes: int
     share: float

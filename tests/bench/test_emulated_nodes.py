@@ -1,4 +1,4 @@
-"""Ranks in namespaces of their own: no shared memory, and a network of the rate that was asked."""
+"""Ranks in separate namespaces: no shared memory, and a network of the requested rate."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_two_nodes_share_no_memory_and_their_link_has_its_rate():
     assert (size, count) == ("2", "2")
     assert float(seconds) > 0.9 * 8 * 4e6 / 1e9  # no faster than the link, but for its bucket
     assert "congctl reno" in route and "initcwnd 1000" in route  # whatever the system's rule is
-    # Other MPI programs take what has an address for their network.
+    # Other MPI programs use any interface that has an address.
     ours = [part for part in re.split(r"^\d+: ", addresses, flags=re.M) if part.startswith("fmb")]
     assert len(ours) >= 3 and not any("inet" in part for part in ours)
     listed = subprocess.run(["ip", "link"], capture_output=True, text=True).stdout

@@ -1,4 +1,4 @@
-"""Whole rounds on emulated nodes: what is predicted, by hand, and what is said without nodes."""
+"""Whole rounds on emulated nodes: predictions by hand, and the message without nodes."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Bare training does what a run's clients do, whatever their data, or says why it cannot."""
+"""Bare training repeats the training of a run's clients, or says why it cannot."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The replay against what LogGP says in closed form."""
+"""The replay against closed forms of LogGP."""
 
 import numpy as np
 import pytest

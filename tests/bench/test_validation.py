@@ -1,4 +1,4 @@
-"""Real clients beside virtual ones: what is compared, and what stands between them."""
+"""Real clients beside virtual clients: the comparison, and the links between processes."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Whole rounds on many ranks: the parts add up as one works them out by hand."""
+"""Whole rounds on many ranks: their parts add up to numbers worked out by hand."""
 
 import numpy as np
 import pytest

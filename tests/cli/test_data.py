@@ -14,7 +14,7 @@ def test_verify_names_every_file_and_what_is_wrong_with_one(run_fedmpi, data_roo
 
 
 def test_check_refuses_data_that_run_would_refuse(run_fedmpi, data_root, tmp_path):
-    """A file that is missing may come yet, so `check` only warns of it; an altered one is wrong."""
+    """A missing file may still arrive, so `check` only warns; an altered file is an error."""
     shutil.copytree(data_root / "mnist", tmp_path / "mnist")
     (tmp_path / "a.toml").write_text(f'[data]\nname = "mnist"\nroot = "{tmp_path}"\n')
     labels = tmp_path / "mnist/t10k-labels-idx1-ubyte.gz"

@@ -1,4 +1,4 @@
-"""The doctor before shared memory, results and kernels that lie where they should not."""
+"""The doctor on too little shared memory, and on bad places for results and kernels."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def mounted():
 
 @pytest.mark.parametrize(("size", "level"), [("64m", "wrong"), ("200m", "note"), ("1g", "ok")])
 def test_shared_memory_too_small_for_real(mounted, size, level):
-    """64 MiB is what docker gives, and what four ranks on MNIST die of."""
+    """Docker gives 64 MiB, too little for four ranks on MNIST."""
     done = mounted(["-m", "fedmpi", "doctor"], f"mount -t tmpfs -o size={size} tmpfs /dev/shm")
     found, text = finding(done, "shm")
     assert found == level, text

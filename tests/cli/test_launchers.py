@@ -1,4 +1,4 @@
-"""Ranks that a command starts itself, by launchers that only note how they are started."""
+"""Ranks that a command starts itself, with launchers that only record their command lines."""
 
 import os
 import signal

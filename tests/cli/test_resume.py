@@ -28,7 +28,7 @@ def start(config_file, out, ranks, *words):
 
 
 def wait_for_rounds(out, number):
-    """Wait until the result file holds so many rounds."""
+    """Wait until the result file holds `number` rounds."""
     end = time.monotonic() + SOON
     while time.monotonic() < end:
         if out.exists():

@@ -1,4 +1,4 @@
-"""What a start shows before the first round, and where."""
+"""The lines that a start shows before the first round, and the stream that gets them."""
 
 from fedmpi.cli.startup import CLEAR, StartUp
 

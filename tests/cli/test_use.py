@@ -1,4 +1,4 @@
-"""What a newcomer types wrong, and terminals of all kinds: short answers, the right exit codes."""
+"""Mistyped commands and terminals of all kinds: short answers, the right exit codes."""
 
 import fcntl
 import os
@@ -183,7 +183,7 @@ def test_a_run_that_is_done_says_so_and_cannot_be_shortened(run_fedmpi, folder):
 
 
 def on_terminal(columns, words, cwd):
-    """Run fedmpi on a pseudo-terminal of so many columns; return its exit code and its text."""
+    """Run fedmpi on a pseudo-terminal with `columns` columns; return its exit code and text."""
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
@@ -222,7 +222,7 @@ def test_the_terminal_that_open_mpi_gives_a_rank_is_nobodys(monkeypatch):
 
 
 class Row:
-    """A finished round, as progress is told of it."""
+    """A finished round, as progress displays receive it."""
 
     def __init__(self, number):
         self.columns = {"round": number, "test_accuracy": 0.5, "bytes_up": 1, "bytes_down": 2,

@@ -1,4 +1,4 @@
-"""The wire codec: what goes in comes out, in the bytes that the table of formats promises."""
+"""The wire codec: values survive it, in the number of bytes that the table of formats gives."""
 
 import numpy as np
 import pytest

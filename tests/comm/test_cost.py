@@ -1,4 +1,4 @@
-"""The file of measured costs: what is not right in it is measured anew, and it is never needed."""
+"""The file of measured costs: wrong entries are measured again, and no run needs the file."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""How the values of a message travel: 16 bits, or no bits at all where they are ones."""
+"""The values of a message: 16 bits each, or no bits if all of them are 1."""
 
 import numpy as np
 import pytest

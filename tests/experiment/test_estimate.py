@@ -1,4 +1,4 @@
-"""What an experiment is said to cost is what its first round then costs."""
+"""The estimated costs of an experiment are those of its first round."""
 
 import numba
 import pytest

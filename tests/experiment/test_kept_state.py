@@ -1,4 +1,4 @@
-"""What has a state of its own is killed between two checkpoints and goes on to the same bits."""
+"""Parts with a state of their own: a run killed between two checkpoints ends with equal bits."""
 
 import numpy as np
 import pytest
@@ -47,11 +47,11 @@ KEPT = {
 
 
 class KilledError(BaseException):
-    """Stands for a signal that nobody can catch."""
+    """A stand-in for a signal that no program can catch."""
 
 
 def killed_after(rounds):
-    """Return what is told of each round, and raises in the last of `rounds`."""
+    """Return a function for `progress` that raises KilledError in the last of `rounds`."""
     def progress(row, total):
         if row.columns["round"] + 1 == rounds:
             raise KilledError

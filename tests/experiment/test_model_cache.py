@@ -49,7 +49,7 @@ def files(cache):
 
 @pytest.fixture
 def without_torch(monkeypatch):
-    """Return what makes every further building of a model a failure."""
+    """Return a function; once it is called, building a model fails."""
     def refuse(*args):
         raise AssertionError("a model is built")
 

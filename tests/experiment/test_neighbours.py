@@ -1,4 +1,4 @@
-"""Nodes hear of each other: each one that stands still is named by the first that does not."""
+"""Nodes hear of each other: the first node that still moves names each node that does not."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ class Nodes:
         self.on_node = [threading.Barrier(2), threading.Barrier(1), threading.Barrier(1)]
 
     def all(self, rank, value):
-        """Return what all ranks gave."""
+        """Return the values of all ranks."""
         self.box[rank] = value
         self.meet.wait()
         values = list(self.box)

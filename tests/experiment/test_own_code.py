@@ -1,4 +1,4 @@
-"""Own code that changed between run and resume is named: the modules beside it count as well."""
+"""User code that changed between run and resume is named, as are modules beside it."""
 
 import sys
 

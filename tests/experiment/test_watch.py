@@ -1,4 +1,4 @@
-"""The watch names each rank that stands still once, by the lowest rank that is well."""
+"""The lowest rank that still moves names each rank that stands still, once."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Runs to be killed: started in the background, with every process that belongs to them known."""
+"""Runs to be killed: they start in the background, and all of their processes are known."""
 
 import os
 import subprocess

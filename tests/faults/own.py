@@ -47,7 +47,7 @@ class Counts(Plain):
 
 
 class Draws(Plain):
-    """What a client sends is moved by numpy's global generator."""
+    """The message of a client depends on numpy's global generator."""
 
     def message(self, job, report):
         report.weights[7] += np.random.random()  # noqa: NPY002
@@ -55,7 +55,7 @@ class Draws(Plain):
 
 
 class ByProcess(Plain):
-    """What a client sends depends on the process that trains it."""
+    """The message of a client depends on the process that trains it."""
 
     def message(self, job, report):
         report.weights[7] = os.getpid() % 1000
@@ -63,12 +63,12 @@ class ByProcess(Plain):
 
 
 def chosen(round, client):
-    """Say whether a client is one of those that fail in a round: one of four."""
+    """Return whether a client fails in a round, as a quarter of the clients do."""
     return (round + client) % 4 == 1
 
 
 class Nan(Plain):
-    """Some clients send a weight that is no number, some one that is too large."""
+    """Some clients send a weight that is NaN, others a weight that is too large."""
 
     def message(self, job, report):
         if chosen(self.round, report.client):
@@ -81,7 +81,7 @@ class Nan(Plain):
 
 
 class Raises(Nan):
-    """Some clients fail, by numpy's hand or their own."""
+    """Some clients fail, in numpy or in the method itself."""
 
     def message(self, job, report):
         if chosen(self.round, report.client):

@@ -1,4 +1,4 @@
-"""Ranks hold the same, or the run stops; a run goes on with what it began with, or says so."""
+"""Ranks that differ stop the run; a resumed run has its first data and code, or says so."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Every end that Python sees is written down, and a rank that leaves takes the job with it."""
+"""Every end that Python sees is recorded, and a rank that ends also ends the job."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Runs that are killed again and again, anywhere, and end as the one that was left in peace."""
+"""Runs that are killed many times, at any point, and end as an undisturbed run does."""
 
 import os
 import random
@@ -31,7 +31,7 @@ def words_of(folder, out):
 
 
 def kill(job, whom, pick):
-    """Send SIGKILL to one rank, to all, or to who started them."""
+    """Send SIGKILL to one rank, to all ranks, or to their launcher."""
     ranks, alive = job.ranks(), job.alive()
     starters = [process for process in alive if process not in ranks]
     victims = {
@@ -101,7 +101,7 @@ CHAIN = sum(COUNTS)
 
 
 def check_so_far(out, whole):
-    """Assert that the file opens and holds the first rounds of the run left in peace."""
+    """Assert that the file opens and holds the first rounds of the undisturbed run."""
     if out.exists():
         _, tables = contents(out)
         for name, values in tables.items():

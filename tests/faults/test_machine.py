@@ -25,7 +25,7 @@ SLOW = ["--set", "run.rounds=2", "--set", "clients.local_steps=1000000"]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Return the contents of the run that nothing happened to."""
+    """Return the contents of the undisturbed run."""
     out = tmp_path_factory.mktemp("whole") / "out.h5"
     run_here(out)
     return contents(out)
@@ -82,7 +82,7 @@ def test_a_full_disk_and_a_read_only_one(tmp_path, disk, whole):
 
 
 def fill(path):
-    """Write a file that takes all the room that its disk has."""
+    """Write a file that fills its disk."""
     with open(path, "wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))

@@ -1,4 +1,4 @@
-"""Words of others on our terminal: shown, but not obeyed."""
+"""Control characters in names and messages: the terminal shows them and does not obey."""
 
 import io
 import json

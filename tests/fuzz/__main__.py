@@ -29,7 +29,7 @@ def limit_memory():
 
 
 def fuzz(name, cases, first=0):
-    """Try so many cases and return {"refused": n, "read": n}; raises what no reader should."""
+    """Try `cases` cases and return {"refused": n, "read": n}; raises a reader's wrong errors."""
     outcome = {"refused": 0, "read": 0}
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         case = FORMATS[name](Path(folder))

@@ -1,4 +1,4 @@
-"""A run inside of another root file system, with the launcher and the MPI of this machine."""
+"""A run inside another root file system, with the launcher and the MPI of this machine."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The text of the job scripts, and what is refused because a script cannot hold it."""
+"""The text of the job scripts, and options that are refused since no script can hold them."""
 
 import subprocess
 from pathlib import Path

@@ -266,7 +266,7 @@ def test_many_points_on_a_node_and_more_than_an_array_may_have(cluster, undistur
 
 @pytest.mark.soak
 def test_the_real_time_limit(cluster, job, undisturbed):
-    """Slurm looks at limits every 30 s, and tells a job up to so much earlier than it was asked."""
+    """Slurm looks at limits every 30 s, so its signal may come that much too early."""
     words = ["--nodes", "2", "--tasks-per-node", "1", "--time", "1", "--set", "algorithm.pace=1"]
     number = cluster.submit("submit", job.config, "-o", job.out, *words)
     assert "--signal=B:USR1@30" in (job.out.with_suffix(".job") / "job.slurm").read_text()

@@ -1,4 +1,4 @@
-"""Sweeps: their points, names and table; and running them here, over whatever happened before."""
+"""Sweeps: their points, names and table; and their runs here, also after interrupted sweeps."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Kernels as they are compiled for AVX2, where tiles are others: the same bits, and the twins'."""
+"""Kernels compiled for AVX2, which has other tiles: the same bits, equal to the twins."""
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def computed():
 
 
 def supported(flags):
-    """Return what kernels make of a support and of values on it, by name."""
+    """Return the outputs of kernels for a support and for values on it, by name."""
     values = np.random.default_rng(8).standard_normal(flags.size).astype(np.float32)
     kept, runs = pack.count(flags)
     bits, places, edges = np.zeros(128, "u1"), np.zeros(kept, "u4"), np.zeros(2 * runs, "u4")

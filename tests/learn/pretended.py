@@ -1,4 +1,4 @@
-"""A GPU that is pretended, so that code for a GPU can be tested where none is.
+"""A pretended GPU, so that code for GPUs can be tested on machines without one.
 
 Its tensors lie in the memory of the processor, and say that they lie elsewhere. Whatever mixes them
 with tensors of the processor, or reads them as arrays, fails as it would with a GPU. Not tested by

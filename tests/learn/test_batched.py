@@ -1,4 +1,4 @@
-"""Many clients at once: the same bits whoever shares a chunk, and what is refused."""
+"""Many clients at once: the same bits in any chunk, and models that are refused."""
 
 import sys
 from dataclasses import replace

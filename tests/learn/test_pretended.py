@@ -1,4 +1,4 @@
-"""The batched engine on a GPU that is pretended: nothing is computed half here and half there.
+"""The batched engine on a pretended GPU: no operation mixes tensors here and there.
 
 tests/gpu has the same on a real one.
 """

@@ -1,4 +1,4 @@
-"""Inputs of the reduction tests, made from a seed on every rank, and what must come out."""
+"""Inputs of the reduction tests, made from a seed on every rank, and their correct sums."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property

@@ -1,4 +1,4 @@
-"""What MPI lends comes back: its libraries have about two thousand communicators in all."""
+"""Communicators and windows are freed: MPI libraries have only about two thousand."""
 
 from collections import Counter
 

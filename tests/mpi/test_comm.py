@@ -1,4 +1,4 @@
-"""What the ranks say to each other, for any number of them."""
+"""Messages between ranks, for any number of ranks."""
 
 import os
 

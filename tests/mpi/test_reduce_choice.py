@@ -1,4 +1,4 @@
-"""The plan, the costs, and what auto makes of them."""
+"""The plan of a sum, its costs, and the choice of auto."""
 
 import itertools
 from dataclasses import replace

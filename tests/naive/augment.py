@@ -4,7 +4,7 @@ import numpy as np
 
 
 def crop_flip(x, batch, moves, mirrored, pad=4):
-    """Pad each image with numpy, cut it at its place, turn it round where asked."""
+    """Pad each image with numpy, cut it at its place, and mirror it if asked."""
     _, _, height, width = x.shape
     out = []
     for i, sample in enumerate(batch):

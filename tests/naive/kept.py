@@ -1,4 +1,4 @@
-"""Twins of kernels/kept.py: those of conv.py, of which only what is kept is taken over."""
+"""Twins of kernels/kept.py: the twins of conv.py, of which only kept terms are used."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""One bound on memory for all that is read of a file, and no bit whose flip changes a value."""
+"""One bound on the memory for reading a file, and no bit whose flip changes a value."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""When rows enter the file, what that costs, and what happens when there is no room for them."""
+"""The times at which rows enter the file, their cost, and files on a full disk."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The reader: columns, targets, weights and what else a run tells."""
+"""The reader: columns, targets, weights and the other contents of a run."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Old schemas: the way to the newest one is there and harms nothing."""
+"""Old schemas: each can be upgraded to the newest, and no value is lost."""
 
 import h5py
 import numpy as np

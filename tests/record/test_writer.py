@@ -1,4 +1,4 @@
-"""The writer: what it takes and refuses, when it commits, and how it goes on after a cut."""
+"""The writer: values that it takes and refuses, its commits, and writing on after a cut."""
 
 import os
 

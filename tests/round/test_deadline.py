@@ -1,4 +1,4 @@
-"""Rounds that do not wait: late, lost and absent clients against numbers made beside them."""
+"""Rounds that do not wait: late, lost and absent clients against numbers worked out here."""
 
 from math import comb
 
@@ -195,7 +195,7 @@ def test_the_estimate_is_the_first_round():
 
 
 def run_file(out, stop_after=None, **how):
-    """Run UNRELIABLE in this process, or break off as if killed after so many rounds."""
+    """Run UNRELIABLE in this process, or break off as if killed after `stop_after` rounds."""
     tree = TREE | UNRELIABLE | {"algorithm": {"name": "fedskel"}, "model": {"name": "mlp"}}
     tree["run"] = TREE["run"] | {"rounds": 8, "checkpoint_every": 3, "checkpoint_share": 1.0}
     resolved = resolve.of_tree(tree)

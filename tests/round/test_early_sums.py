@@ -1,4 +1,4 @@
-"""When sums begin early is decided by what rounds took, and by what may be gained."""
+"""Whether sums begin early depends on the times of rounds and on the possible gain."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Asynchronous rounds: who reports when, worked out by hand and by a slower way."""
+"""Asynchronous rounds: the order of reports, by hand and by a slower algorithm."""
 
 import copy
 
@@ -40,7 +40,7 @@ def flights(rows):
 
 
 def naive_fly(flying, fresh, slots, count, now):
-    """The same events, found by looking at everybody each time."""
+    """Find the same events by looking at every client each time."""
     work = [(float(row["start"] + row["compute"]), int(row["client"])) for row in flying]
     waiting = [(float(row["compute"]), int(row["client"])) for row in fresh]
     lost = {int(row["client"]) for rows in (flying, fresh) for row in rows if row["lost"]}

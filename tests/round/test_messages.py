@@ -1,4 +1,4 @@
-"""What is counted and handed on is what real messages would be and bring."""
+"""Counted bytes and received values are those of real messages."""
 
 import weakref
 

@@ -1,4 +1,4 @@
-"""Placement: everybody placed once, load even, faster ranks get more."""
+"""Placement: each client is placed once, loads are even, faster ranks get more."""
 
 from collections import Counter
 
@@ -50,7 +50,7 @@ def test_staying_at_home_leaves_every_load_as_it_was(rng):
 
 
 def one_after_the_other(ranks, costs, homes):
-    """Twin of at_home: within each cost, who comes first stays where there is a place."""
+    """Twin of at_home: of clients with equal costs, the first stay if there is a place."""
     ranks = ranks.copy()
     for cost in np.unique(costs):
         alike, moving = np.flatnonzero(costs == cost), []

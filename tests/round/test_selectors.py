@@ -1,4 +1,4 @@
-"""Who is selected: a function of seed and round alone, and shares that add up to one."""
+"""Selection: a function of the seed and the round alone, with shares that add up to 1."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a twin takes from fedmpi: the run, and what that run draws (clients, batches, weights)."""
+"""The inputs of a twin from fedmpi: the run and its draws (clients, batches, weights)."""
 
 from functools import cached_property
 

@@ -1,4 +1,4 @@
-"""FedMP: a bandit chooses each client's width, and what a client lacks counts as it was."""
+"""FedMP: a bandit chooses each client's width; what a client lacks counts as before."""
 
 import math
 

@@ -236,7 +236,7 @@ def train(trial, round, client, w, gradient, moving=None, each_epoch=None, parts
 
 
 class Mean:
-    """A weighted mean of vectors, coordinate by coordinate, over those who hold it."""
+    """A weighted mean of vectors, coordinate by coordinate, over its holders."""
 
     def __init__(self, net):
         self.total = torch.zeros_like(net.first)
@@ -248,5 +248,5 @@ class Mean:
         self.weight += share * held
 
     def over(self, old):
-        """Return the mean; where nobody holds a coordinate, the old value."""
+        """Return the mean, with the old value where a coordinate has no holder."""
         return torch.where(self.weight > 0, self.total / self.weight, old)

@@ -1,4 +1,4 @@
-"""Masks of clients' own: FIARSE, Sub-FedAvg and FedSpa; and ZeroFL's choice of what goes up."""
+"""Clients' own masks: FIARSE, Sub-FedAvg and FedSpa; and ZeroFL's choice of uploads."""
 
 import math
 

@@ -40,12 +40,12 @@ def first_rows(trial, round, client, layer, count):
 
 
 def rolling_rows(trial, round, client, layer, count):
-    """FedRolex's, which begin one row later each round (Alam et al. 2022)."""
+    """FedRolex's rows, which begin one row later each round (Alam et al. 2022)."""
     return [(round + i) % SIZES[layer] for i in range(count)]
 
 
 def drawn_rows(trial, round, client, layer, count):
-    """Federated dropout's (Caldas et al. 2018)."""
+    """Federated dropout's rows (Caldas et al. 2018)."""
     number = list(SIZES).index(layer)
     rng = trial.rng(f"federated-dropout-{number}", round, client)
     return rng.permutation(SIZES[layer])[:count].tolist()
@@ -92,7 +92,7 @@ def federated_dropout(trial):
 
 
 def rolling_back(trial, round, client, layer, count):
-    """Those of FedRolex's published code, which begin one row earlier each round."""
+    """The rows of FedRolex's published code, which begin one row earlier each round."""
     return torch.arange(SIZES[layer]).roll(round)[:count].tolist()
 
 

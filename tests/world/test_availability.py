@@ -1,4 +1,4 @@
-"""Who is there and who is lost: frequencies against what was asked for."""
+"""Available and lost clients: their frequencies against the configured probabilities."""
 
 import numpy as np
 import pytest

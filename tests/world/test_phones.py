@@ -1,4 +1,4 @@
-"""The profile `phones` beside the measurements that it is from."""
+"""The profile `phones` beside its source measurements."""
 
 import json
 import lzma

@@ -1,4 +1,4 @@
-"""Who is there over virtual time: each generator and record beside a slow search by hand."""
+"""Clients present over virtual time: each generator and record beside a slow search."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""Deadlines, by hand: who is late, what was through, and when a round ends."""
+"""Deadlines, by hand: late clients, the bytes that arrived, and the end of a round."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_the_lost_have_received_and_no_more(span):
     settled = Schedule().settled(span, NOBODY, lost)
     assert settled.total.tolist() == [2, 10, 8]
     assert Schedule().end(0.0, settled, lost) == 10  # the server notices at once
-    assert Schedule(20.0).end(0.0, settled, lost) == 20  # and here it waits in vain
+    assert Schedule(20.0).end(0.0, settled, lost) == 20  # here it waits until the deadline
 
 
 def test_the_slowest_ends_a_round_that_all_complete(span):

@@ -1,4 +1,4 @@
-"""What every arm is given: arrays, partition, cohorts, first weights; and what it hands back.
+"""The input of every arm (arrays, partition, cohorts, first weights), and its results.
 
 Needs numpy and torch only, since it runs in the environments of the peers.
 """

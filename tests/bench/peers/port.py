@@ -1,4 +1,4 @@
-"""What one would write in an afternoon: mpi4py and PyTorch.  mpiexec -n 4 port.py FOLDER OUT"""
+"""A simple port, such as one writes in an afternoon.  mpiexec -n 4 port.py FOLDER OUT"""
 
 from time import perf_counter
 

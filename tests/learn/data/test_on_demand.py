@@ -154,7 +154,7 @@ def test_what_cannot_be_is_refused():
 
 
 def test_a_chunk_holds_the_samples_of_its_own_clients_alone():
-    """And what numbers bring about where a client draws is a failure of this client."""
+    """And an error in the arithmetic of a client's draw is a failure of this client."""
     experiment = made(changed(run=BATCHED, clients={"number": 40, "per_round": 40}))
     engine, draw, alive = experiment.engine, experiment.engine.data.draw, WeakSet()
 

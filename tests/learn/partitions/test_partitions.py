@@ -1,4 +1,4 @@
-"""What every partition owes, and what each one promises."""
+"""The rules that every partition keeps, and the properties of each partition."""
 
 import numpy as np
 import pytest
