@@ -36,7 +36,7 @@ AT_IMPORT = ("CUDA", "MKL", "NUMBA", "OMP", "OPENBLAS", "PYTHON")  # read while 
 HEEDED = {"PYTHONIOENCODING"}  # but by tests.starts too
 OWN = ("FEDMPI_RANKS", "NUMBA_CACHE_DIR")  # variables that commands under test do not get
 
-# Functions that are run to be killed are forked from a process that has loaded what they need.
+# Functions that will be killed are forked from a process that has their modules loaded.
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["tests.faults.test_kills", "tests.record.killed"])
 

@@ -58,7 +58,7 @@ class Starts:
 
 
 def main():
-    """Load what takes long, then fork what is asked for, until standard input ends."""
+    """Load the slow modules, then fork the requested processes, until standard input ends."""
     for name in LOADED:
         importlib.import_module(name)
     warmup = importlib.import_module("fedmpi.kernels.warmup")
@@ -114,7 +114,7 @@ def end(event, ready):
 def begin(words, cwd, env, streams):
     """Be `python -m fedmpi words` in the folder `cwd`, which raises SystemExit at its end."""
     os.setsid()
-    LIBC.on_exit(LIBC._exit, None)  # what is to be done at the end, but for what was loaded before
+    LIBC.on_exit(LIBC._exit, None)  # skips, at the end, functions of modules loaded before
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

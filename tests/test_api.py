@@ -61,7 +61,7 @@ WRONG = {
 
 
 class WithoutPlan(fedmpi.Algorithm, name="test-without-plan"):
-    """Somebody's first try."""
+    """A user's first attempt."""
 
 
 @pytest.mark.parametrize("message", WRONG)

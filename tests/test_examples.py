@@ -79,7 +79,7 @@ class Keeping(fedmpi.Algorithm):
 
 
 class InPlace(fedmpi.Algorithm):
-    """Writes the next weights over those from which clients may still train."""
+    """Overwrites the weights from which clients may still train."""
 
     def plan(self, state, round, client):
         whole = fedmpi.Support.all(self.layout)
@@ -91,7 +91,7 @@ class InPlace(fedmpi.Algorithm):
 
 
 class Counting(fedmpi.Algorithm):
-    """Writes over what a client keeps, before its message has arrived."""
+    """Overwrites a client's memory, before its message has arrived."""
 
     remembers = True
 

@@ -21,7 +21,7 @@ LEVEL = {part: level for level, floor in enumerate(FLOORS) for part in floor}
 # A library comes in by one door only.
 DOORS = {"numba": "kernels", "torch": "learn", "mpi4py": "comm", "h5py": "record",
          "dp_accounting": "privacy", "zstandard": "stages"}
-# What others publish as HDF5 is read where data are read.
+# HDF5 files that others publish are read where data are read.
 READERS = {("h5py", "fedmpi/learn/data/femnist.py")}
 # Results must be readable on a laptop with neither MPI nor torch.
 ANALYSIS_SEES = {"record", "errors", "layout", "sparsity", "arrays", "analysis"}
@@ -47,7 +47,7 @@ def imports(source, package):
 
 
 def faults(path, source):
-    """Return what is wrong with the imports of one file."""
+    """Return the faults of the imports of one file."""
     here = part_of(path)
     package = ".".join(("fedmpi." * (here == "kernels") + path).split("/")[:-1])
     found = []

@@ -104,7 +104,7 @@ RECORDED = {
 
 
 def found(network, name, folder):
-    """Run a method on a network; return what RECORDED holds of it."""
+    """Run a method on a network; return its values in the form of RECORDED."""
     tree = TREES[network] | {"algorithm": {"name": name, **ALGORITHMS[name]}}
     if name == "scaffold":  # its control variates are of plain steps
         tree |= {"optimizer": tree["optimizer"] | {"momentum": 0.0}}
@@ -122,7 +122,7 @@ def test_a_run_ends_with_the_recorded_bits(network, name, tmp_path):
 
 
 def record():
-    """Write what runs end with now, as lines of RECORDED, to standard output."""
+    """Write the present values of the runs, as lines of RECORDED, to standard output."""
     for network, name in ((network, name) for network in TREES for name in ALGORITHMS):
         with tempfile.TemporaryDirectory() as folder:
             sha, *numbers = found(network, name, folder)

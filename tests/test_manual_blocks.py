@@ -101,7 +101,7 @@ def run_line(line, main, capsys):
 
 
 def run_page(page, main, capsys):
-    """Write the files of a page, then run its commands and Python; return what they print."""
+    """Write the files of a page, then run its commands and Python; return their output."""
     for language, text in blocks(page):
         if named := re.match(r"# (\S+\.\w+)\n", text):
             Path(named[1]).write_text(text)
@@ -136,13 +136,13 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-SHOWN = {  # some of what the pages of a group show
+SHOWN = {  # some of the output of a group of pages
     "docs/tutorial.md": ["# memory of a rank", "finished 20 fedavg"],
     "docs/sweep.md": ["p=0.7_seed=1"],
     "README.md": ["# memory of a rank", "p = 0.7"],
     "jobs/README.md": ["#SBATCH --nodes=2", "#PBS", "flux", "fedlp_lr=0.1_alpha=0.1_seed=0"],
 }
-WRITTEN = {  # some of what they write, and how it begins
+WRITTEN = {  # some of the files that they write, and how these begin
     "docs/tutorial.md": {"figure.pdf": "%PDF", "tables/fedlp-s0/rounds.csv": "round,"},
     "docs/sweep.md": {"results/p=0.7_seed=1.h5": "", "results/points.tsv": ""},
     "README.md": {"paper.pdf": "%PDF", "partition.png": "", "sparse_mean.py": '"""'},

@@ -1,4 +1,4 @@
-"""The package as it is installed: what is in it, and that it works away from the checkout."""
+"""The installed package: it has its files, and it works away from the checkout."""
 
 import configparser
 import re
@@ -22,7 +22,7 @@ SETUP.read(ROOT / "setup.cfg")
 
 
 def run(*words, cwd, **env):
-    """Run a command that must succeed, with no environment but `env`; return what it printed."""
+    """Run a command that must succeed, with no environment but `env`; return its output."""
     env = {"PATH": "/usr/bin:/bin", "HOME": str(cwd)} | env
     done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -39,7 +39,7 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """Return a copy of what is packaged, so that building leaves nothing in the checkout."""
+    """Return a copy of the packaged files, so that building leaves nothing in the checkout."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("fedmpi", "kernels", "examples", "tests"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))

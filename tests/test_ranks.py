@@ -1,4 +1,4 @@
-"""The harness of tests/mpi itself: no failure on any rank may pass unseen, or hang the others."""
+"""The harness of tests/mpi itself: each failure on any rank is seen, and none hangs others."""
 
 import shutil
 import time

@@ -92,7 +92,7 @@ def test_a_name_is_a_registered_one_or_of_the_one_form(name):
 
 @fedmpi.partition
 def in_turn(labels, groups, clients, rng, skip=0):
-    """Clients take turns; the first `skip` samples go to nobody."""
+    """Clients take turns; no client gets the first `skip` samples."""
     owner = [i % clients for i in range(len(labels))]
     return [-1] * skip + owner[skip:]
 

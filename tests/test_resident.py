@@ -1,4 +1,4 @@
-"""Memory is that of this process, whatever process started it."""
+"""Memory is that of this process, whichever process started it."""
 
 import numpy as np
 

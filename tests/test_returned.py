@@ -28,7 +28,7 @@ class Right(fedmpi.Algorithm):
 
 
 def method(**answers):
-    """Return a class whose methods return what `answers` say; a callable gets the object."""
+    """Return a class whose methods return `answers`; a callable answer gets the object."""
     def answer(value):
         return lambda self, *words: value(self, *words) if callable(value) else value
 
@@ -263,7 +263,7 @@ class Short(Right):
 
 
 class Any(Right):
-    """A method whose `message` takes whatever comes."""
+    """A method whose `message` takes any arguments."""
 
     def message(self, *words):
         return super().message(*words)

@@ -1,4 +1,4 @@
-"""The house rules that a program can check. Each rule yields what breaks it in one file."""
+"""The house rules that a program can check. Each rule yields its violations in one file."""
 
 import ast
 import re

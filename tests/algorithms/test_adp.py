@@ -111,7 +111,7 @@ def test_gates_travel_and_their_cost_is_counted():
     (other, dense_report, _), *_ = reports(dense)
     macs = [layer.macs for layer in dense.layout.layers]
     saved = dense.flops(other, dense_report) - gated.flops(plan, report)
-    # forward and both gradients, but no input gradient of what reads the samples
+    # forward and both gradients, but no input gradient of the layer that reads the samples
     expected = 2 * report.seen * (2 * macs[0] * 0.5 + 3 * macs[1] * 0.75 + 3 * macs[2] * 0.5)
     assert saved == pytest.approx(expected - 2 * report.seen * (2 * 4 + 3 * 24))
 

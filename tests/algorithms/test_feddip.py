@@ -160,7 +160,7 @@ def test_pruned_uploads_hold_the_mask_and_nothing_comes_back():
         assert pruned[number].columns["bytes_up_support"] == 5 * 16
         assert pruned[number].columns["bytes_down"] > up[number]
     masks, _ = masks_of(upload="pruned", every=1, start=0.5, end=0.6)
-    # Round 0 has masks of the clients' own; from then on a support lies in the one before.
+    # Round 0 has masks of the clients' own; from then on a support lies in the support before it.
     assert not any(((old == 0) & (new == 1)).any() for old, new in pairwise(masks))
 
 

@@ -261,7 +261,7 @@ def test_masks_of_sub_fedavg_differ_by_a_mean_over_the_layers():
 
 
 def test_synflow_keeps_as_many_weights_in_each_step_as_its_published_code():
-    """There int((1 - share) n) of n weights go, so that those which stay are rounded up."""
+    """Their code removes int((1 - share) n) of n weights, so the kept weights are rounded up."""
     algorithm = experiment("static-mask", mask="synflow", sparsity=0.75).algorithm
     inside, left = coordinates(algorithm.layout, algorithm.tensors), []
     flow = algorithm.setting.flow

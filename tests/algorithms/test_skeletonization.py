@@ -217,7 +217,7 @@ def test_channels_of_convolutions_are_trimmed_federated():
     assert (units == 0).sum() == 3 and units[0] == 1
     sizes = [row.columns["bytes_down"] for row in rows]
     found = [row.columns["flops_inference"] for row in rows]
-    # A channel of conv2 goes: its own multiply-adds, and what reads it.
+    # A channel of conv2 goes: its own multiply-adds, and those that read it.
     assert found == sorted(found, reverse=True) and len(set(found)) == 4
     assert sizes[-1] < sizes[0] and rows[6].columns["flops"] < rows[0].columns["flops"]
 

@@ -17,7 +17,7 @@ WRONG = ("nan", "inf", "none", "null")
 
 
 def words(found):
-    """Return all words that a page shows, but those of configurations and provenance."""
+    """Return all words that a page shows, except configurations and provenance."""
     shown = " ".join(found.shown).lower()
     return set(shown[: shown.index("events")].replace("(", " ").split())
 

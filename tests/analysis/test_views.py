@@ -1,4 +1,4 @@
-"""What each paper would have counted, against numbers worked out by hand."""
+"""The traffic as each paper would count it, against numbers worked out by hand."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_fedlp_counts_the_layers_that_travel(tmp_path):
 def test_feddip_saves_what_its_schedule_promises(tmp_path, end, saved):
     keys = {"name": "feddip", "start": 0.5, "end": end, "every": 5}
     dense = write(tmp_path / "a.h5", 1000, {"name": "fedavg"})
-    # What the mask holds between two of its changes has no part in this view.
+    # The mask between two of its changes has no part in this view.
     run = write(tmp_path / "b.h5", 1000, keys, down=[3, 0])
     paid = [views.feddip(r, views.traffic(r)) for r in (run, dense)]
     assert 1 - paid[0] / paid[1] == pytest.approx(saved, abs=6e-4)

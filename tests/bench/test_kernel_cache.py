@@ -1,4 +1,4 @@
-"""Compiled kernels lie on the node, for one source and processor, and are made once."""
+"""Compiled kernels are kept on the node, for one source and processor, and made once."""
 
 import os
 import re

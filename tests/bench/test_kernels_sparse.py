@@ -9,7 +9,7 @@ from fedmpi.bench.arms import rows
 
 
 def torch_feedback(update, residual, count):
-    """Do what kernels.select.feedback does, with torch; return positions and values."""
+    """The twin of kernels.select.feedback in torch; return positions and values."""
     left = torch.from_numpy(residual)
     left.add_(torch.from_numpy(update))
     chosen = torch.topk(left.abs(), count, sorted=False).indices

@@ -176,7 +176,7 @@ def test_slurm_is_judged_by_what_the_library_needs():
     assert without.level == "wrong" and "mpirun" in without.remedy
 
 
-# Recorded: what srun --mpi=list and MPI_Get_library_version say on clusters.
+# Recorded answers of srun --mpi=list and MPI_Get_library_version on clusters.
 CRAY = "MPI VERSION : CRAY MPICH version 8.1.28.2 (ANL base 3.4a2)"
 PARASTATION = "ParaStation MPI 5.10.0-1 (MPICH 4.1.2)"
 

@@ -17,7 +17,7 @@ SQUEUE = '#!/bin/bash\n[[ -s $STATE ]] || exit 1\n[[ $* == *--jobs=4711* ]] && c
 
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
-    """Return queue(text): what Slurm says of the job of a.h5 from now on; "" ends the job."""
+    """Return queue(text), which sets Slurm's answer on the job of a.h5; "" ends the job."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/squeue").write_text(SQUEUE)
     (tmp_path / "bin/squeue").chmod(0o755)

@@ -66,7 +66,7 @@ def interrupted(tmp_path):
         while not said(path):
             if over.wait(0.01):  # the launcher has not come so far
                 return
-        time.sleep(0.3)  # what was asked before has been passed on
+        time.sleep(0.3)  # the earlier request has been passed on
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt, daemon=True)
@@ -77,7 +77,7 @@ def interrupted(tmp_path):
 
 
 def said(path):
-    """Return what a launcher has written, "" before it hears signals."""
+    """Return the text that a launcher has written, "" before it handles signals."""
     return path.read_text() if path.exists() else ""
 
 

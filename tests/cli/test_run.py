@@ -25,7 +25,7 @@ name = "lenet5"
 [devices]
 profile = "tiers"
 """
-# What may differ between two runs of one experiment: what was measured, and where it ran.
+# Contents that may differ between two runs of one experiment: measurements and places.
 MEASURED = {"wall_time", "mpi_bytes", "rank", "collective", "collective_regret", "memory_peak"}
 
 

@@ -195,7 +195,7 @@ def on_terminal(columns, words, cwd):
     try:
         while part := os.read(main, 4096):
             parts.append(part)
-    except OSError:  # how a terminal says that nobody writes any more
+    except OSError:  # how a terminal reports that it has no more writers
         pass
     os.close(main)
     return process.wait(SOON), b"".join(parts).decode()

@@ -56,7 +56,7 @@ def rows_of(rng, layout, density):
 
 
 def check(values, support, **options):
-    """Assert that a message gives back its values on the support, bit by bit; return it."""
+    """Assert that a message decodes to its values on the support, bit by bit; return it."""
     known = support if options.get("known") else None
     message = codec.encode(values, support, **options)
     sizes = codec.sizes(message)

@@ -59,7 +59,7 @@ def resident(run_python, tmp_path, algorithm, rounds, cohort):
 
 @pytest.mark.parametrize("algorithm", METHODS)
 def test_memory_does_not_grow_with_the_rounds(run_python, tmp_path, algorithm):
-    """topk keeps 400 KB for each client that it has met; what passes the limit is on the disk."""
+    """topk keeps 400 KB for each client that it has met; more memories are on the disk."""
     seen = resident(run_python, tmp_path, algorithm, 100, 5)
     assert len(seen) == 100 and max(seen[40:]) - max(seen[:40]) < 5, seen[::10]
 

@@ -76,7 +76,7 @@ def nodes(monkeypatch):
 
 
 def look_around(nodes, start, seconds, stopped=()):
-    """Let the ranks that are not stopped look around once a second; return what each said."""
+    """Let the ranks that are not stopped look around once a second; return their messages."""
     said = [[] for _ in nodes]
     for now in range(start, start + seconds):
         for rank, each in enumerate(nodes):

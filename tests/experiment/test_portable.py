@@ -1,4 +1,4 @@
-"""run.portable: the same bits whatever the processor would let libraries do."""
+"""run.portable: the same bits, although libraries could use more of the processor."""
 
 import os
 import sys

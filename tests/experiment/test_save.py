@@ -77,7 +77,7 @@ def count(function, calls):
 
 
 class Many(Serial):
-    """One rank of a thousand, the others having nothing; it notes what is sent at a time."""
+    """One rank of a thousand, the only one with memories; it notes the size of each message."""
 
     size = 1000
 

@@ -31,7 +31,7 @@ class Node(Serial):
 
 @pytest.fixture
 def watches():
-    """Return three watches on one node, each with the list of what it said."""
+    """Return three watches on one node, each with the list of its messages."""
     signs, made = np.zeros((3, 6), np.int64), []
     for rank in range(3):
         said = []
@@ -77,7 +77,7 @@ def test_a_rank_that_goes_on_and_stops_again_is_named_again(watches):
     now = pass_seconds(watches, 0, 100, stopped={1})
     now = pass_seconds(watches, now, 100)
     assert len(watches[0][1]) == 1
-    assert not watches[1][1]  # it has nothing to say of those who waited for it
+    assert not watches[1][1]  # it does not name the ranks that waited for it
     pass_seconds(watches, now, 100, stopped={1})
     assert len(watches[0][1]) == 2
 

@@ -47,7 +47,7 @@ def half_a_copy(source, target):
 
 
 def prepare(point, call):
-    """Change what `point` names."""
+    """Replace the function that `point` names."""
     if point == "part":
         checkpoint._Parts._append = dying(checkpoint._Parts._append, call, half_a_part)
     elif point == "copy":

@@ -76,7 +76,7 @@ class Job:
         return self
 
     def __exit__(self, *error):
-        """End whatever is left, so that a test that failed leaves nothing behind."""
+        """End all processes that are left, so that a failed test leaves none behind."""
         for process in self.alive():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -124,7 +124,7 @@ class Job:
         return code
 
     def text(self):
-        """Return what the job has written to its standard output and error."""
+        """Return the text that the job has written to its standard output and error."""
         return self.log.read_text(errors="replace")
 
 

@@ -22,7 +22,7 @@ class Plain(fedmpi.Algorithm):
 
 
 class Remembers(Plain):
-    """Each client starts from the mean of what it receives and what it sent last."""
+    """Each client starts from the mean of the weights received and its last weights sent."""
 
     remembers = True
 

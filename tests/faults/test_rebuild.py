@@ -107,7 +107,7 @@ def test_damage_in_the_provenance_alone_is_seen_before_the_start(out):
 
 
 def test_a_making_that_was_broken_off_can_be_made_again(out, monkeypatch):
-    """The damaged file has moved aside by then; it is neither lost nor in the way."""
+    """The damaged file has already moved aside; it is neither lost nor in the way."""
     def killed(*_, **__):
         raise KilledError
 

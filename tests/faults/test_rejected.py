@@ -43,7 +43,7 @@ def test_the_round_goes_on_with_the_others(tmp_path, algorithm):
 
 
 def test_what_the_rejected_sent_is_not_in_the_model(tmp_path):
-    """The mean of a round is that over the others, so it is as if these had not been drawn."""
+    """A round takes the mean over the other clients, as if these had not been drawn."""
     with fedmpi.open(run(tmp_path, "Nan")) as one, \
             fedmpi.open(run(tmp_path, "Raises", out="other.h5")) as other:
         assert one.weights_sha256 == other.weights_sha256
@@ -73,7 +73,7 @@ def test_too_many_end_the_run_with_everything_kept(tmp_path):
         assert np.isnan(result.rounds.train_loss[2:]).all()
         model = result.model()
     with fedmpi.open(run(tmp_path, "Plain", "run.rounds=2", out="two.h5")) as two:
-        for name, tensor in two.model().items():  # nobody reported, so nothing moved
+        for name, tensor in two.model().items():  # no client reported, so no weight moved
             np.testing.assert_array_equal(model[name], tensor)
 
 

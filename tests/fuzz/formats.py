@@ -243,7 +243,7 @@ def kept(folder):
 
 
 def memory(folder):
-    """What clients keep, as it travels between ranks and lies in checkpoints."""
+    """Clients' memories, in the form in which they travel and are stored in checkpoints."""
     whole = memories.pack({"head": np.ones(50, np.float32), "rows": np.zeros((2, 0, 3), bool)})
 
     def case(random):

@@ -38,7 +38,7 @@ def insert(random, data):
 
 
 def double(random, data):
-    """Copy a piece to another place, over what is there or in between."""
+    """Copy a piece to another place, over the bytes there or between them."""
     start, place = random.randrange(len(data)), random.randrange(len(data))
     piece = data[start : start + random.choice((4, 16, 64, 1000))]
     end = place + (len(piece) if random.random() < 0.5 else 0)

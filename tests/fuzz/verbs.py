@@ -50,7 +50,7 @@ def shown(folder):
 
 
 def check(words, out, err):
-    """Raise RuntimeError, or json's error, if what a verb wrote is not fit to be shown."""
+    """Raise RuntimeError, or json's error, if the output of a verb is not fit to be shown."""
     if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out + err):
         raise RuntimeError(f"a control character in {out[:200]!r}, {err[:200]!r}")
     if {"--json", "--format=json"} & set(words):

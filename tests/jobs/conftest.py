@@ -32,7 +32,7 @@ ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
 
 def missing():
-    """Say what keeps the tests from a real Slurm; empty if nothing does."""
+    """Return the reason why no real Slurm can start here, "" if there is none."""
     script = cluster_script()
     if not (script and script.is_file()):
         return f"{script or 'FEDMPI_SLURM'}: no script that starts a Slurm; FEDMPI_SLURM names it"
@@ -76,7 +76,7 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def no_job_is_left(request):
-    """Cancel what a test on the cluster leaves: it would keep the nodes from the next one."""
+    """Cancel the jobs that a test leaves: they would keep nodes from the next test."""
     cluster = request.getfixturevalue("cluster") if "cluster" in request.fixturenames else None
     yield
     if cluster:
@@ -100,7 +100,7 @@ class Cluster:
         }
 
     def run(self, *words, check=True, timeout=120, **options):
-        """Run one command of Slurm's, or of ours; return what it printed."""
+        """Run a command of Slurm or of fedmpi; return its output."""
         done = subprocess.run([str(word) for word in words], env=self.env, timeout=timeout,
                               text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, **options)

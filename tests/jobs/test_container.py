@@ -28,7 +28,7 @@ def root(tmp_path_factory):
 def test_two_ranks_on_two_nodes_join_through_the_mpi_of_the_host(cluster, root, tmp_path):
     (tmp_path / "exp.toml").write_text(CONFIG)
     library = Path(sysconfig.get_path("data")) / "lib"
-    enter = tmp_path / "enter.sh"  # what a container's runtime does with its --bind
+    enter = tmp_path / "enter.sh"  # as a container's runtime does for --bind
     enter.write_text(f"""#!/bin/bash
 set -e
 exec unshare --mount bash -c '

@@ -1,4 +1,4 @@
-"""The doctor in real jobs, and before a Slurm that lacks what MPI needs."""
+"""The doctor in real jobs, and on a Slurm without a plug-in for the MPI."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What a job script does around a run, with stand-ins for Slurm's commands."""
+"""The work of a job script around a run, with stand-ins for Slurm's commands."""
 
 import hashlib
 import os
@@ -60,7 +60,7 @@ def slurm(tmp_path):
 
 
 def notes(process):
-    """Wait for a job and return (exit code, what the stand-ins noted, its log)."""
+    """Wait for a job and return (exit code, notes of the stand-ins, its log)."""
     try:
         log, _ = process.communicate(timeout=SOON)
     finally:

@@ -1,4 +1,4 @@
-"""The recipes of other package systems need what setup.cfg needs, and the scaling script runs."""
+"""The recipes of other package systems have setup.cfg's requirements; the scaling script runs."""
 
 import configparser
 import os

@@ -1,4 +1,4 @@
-"""Real jobs on a real Slurm: whatever befalls them, they end with the undisturbed result."""
+"""Real jobs on a real Slurm: after any disturbance they end with the undisturbed result."""
 
 import os
 import re
@@ -34,7 +34,7 @@ TWO_NODES = ["--nodes", "2", "--tasks-per-node", "1", "--time", "10"]
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster, tmp_path_factory):
-    """Return the configuration, and what its result holds when nothing disturbs it."""
+    """Return the configuration, and the contents of its undisturbed result."""
     folder = tmp_path_factory.mktemp("undisturbed")
     config = folder / "exp.toml"
     config.write_text(CONFIG)

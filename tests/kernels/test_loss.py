@@ -26,7 +26,7 @@ def test_a_batch_without_samples_loses_nothing():
 
 @pytest.mark.parametrize("place", [0, 32, 64])
 def test_a_logit_that_is_not_a_number_shows_in_the_loss(place):
-    """Wherever it is: as the first, the label's, or the last."""
+    """At any place: as the first output, the label's output, or the last."""
     memory = np.zeros(160, np.float32)
     memory[place] = np.nan
     assert np.isnan(loss.cross_entropy(memory, 0, 80, 5, 16, np.array([2, 1])))

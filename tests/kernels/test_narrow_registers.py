@@ -20,7 +20,7 @@ CHANNELS = 70  # with 3 taps each: more terms than are added in one go with AVX2
 
 
 def computed():
-    """Return the width of registers and what kernels give, by name."""
+    """Return the width of registers and the outputs of kernels, by name."""
     found = {"width": np.array(lanes.WIDTH)}
     for rows in ROWS:
         rng = np.random.default_rng(rows)
@@ -85,7 +85,7 @@ def masked_stores():
 def test_nothing_is_stored_by_masks_with_avx2(run_python, tmp_path):
     """Processors of AMD need 20 cycles for a store of this kind."""
     code = "from tests.kernels.test_narrow_registers import masked_stores as f; print(f())"
-    # What is loaded from a cache shows no code.
+    # Kernels that are loaded from a cache show no code.
     env = AVX2 | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
     done = run_python("-c", code, **env)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Selection: equal to a full sort, whatever the sample says."""
+"""Selection: equal to a full sort, for any guess from the sample."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def places(count):
 
 
 def check_top(values, count):
-    """Assert that `top` and `feedback` select from `values` what a full sort does."""
+    """Assert that `top` and `feedback` select the same of `values` as a full sort."""
     want = places(count)
     naive.select.top(values, *want)
     got = places(count)
@@ -64,7 +64,7 @@ def test_large_vectors_are_exact_however_their_values_lie(rng, kind, count):
         values = rng.integers(-2, 3, LARGE).astype(np.float32)
     elif kind == "layers":
         values *= np.repeat(np.float32(10) ** rng.integers(-6, 6, 40).astype(np.float32), 1000)
-    elif kind == "misleading":  # what is sampled is small, so the guess is too low, or large
+    elif kind == "misleading":  # the sampled values are small, so the guess is too low, or large
         sampled = (np.arange(LARGE) % (LARGE // 1024)) < 16
         values *= np.where(sampled, 100.0 if count > 1000 else 0.01, 1).astype(np.float32)
     elif kind == "specials":

@@ -21,7 +21,7 @@ def test_two_flows_by_hand():
     start, bits, cap = np.array([0.0, 1.0]), np.array([10.0, 6.0]), np.array([4.0, 5.0])
     assert ends(np.array([0, 2]), start, bits, cap, 6.0).tolist() == [3.0, 3.0]
     assert ends(np.array([0, 2]), start, bits, cap, 100.0).tolist() == [2.5, 2.2]
-    # What the slow link leaves goes to the fast one: 1 and 5 of 6.
+    # The slow link leaves a rest to the fast link: 1 and 5 of 6.
     assert ends(np.array([0, 2]), 0 * start, bits, np.array([1.0, 9.0]), 6.0).tolist() == [10, 1.2]
     assert ends(np.array([0, 1, 2]), start, bits, cap, 6.0).tolist() == [2.5, 2.2]
 

@@ -41,7 +41,7 @@ class There(torch.Tensor):
 
 
 class Pretended(TorchDispatchMode):
-    """Computes what is asked of the pretended GPU, also what makes tensors there."""
+    """Computes the operations of the pretended GPU, including those that make tensors there."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         return computed(function, args, kwargs or {})
@@ -88,7 +88,7 @@ def check(name, args, tensors):
 
 
 class Event:
-    """What torch.cuda.Event is for: nothing has to be waited for."""
+    """The stand-in for torch.cuda.Event, which never waits."""
 
     def record(self):
         """Note how far the device is."""

@@ -28,7 +28,7 @@ lr = 0.05
 
 
 class Dealt:
-    """A generator that hands out what is given, and notes what it was asked for."""
+    """A generator that returns given numbers, and notes the calls."""
 
     def __init__(self, *answers):
         self.answers, self.asked = list(answers), []

@@ -1,4 +1,4 @@
-"""Channel gates: which channels each sample keeps, what learns, and what it costs."""
+"""Channel gates: the channels that each sample keeps, the trained gates, and their cost."""
 
 import numpy as np
 import pytest

@@ -186,7 +186,7 @@ def test_outputs_of_a_sample_do_not_depend_on_the_batch():
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_one_buffer_serves_batches_of_all_widths_and_holds_nothing_that_is_needed(name, dropped):
-    """Bits are those of a buffer of its own, whatever another width has left behind."""
+    """Bits are those of a separate buffer, although other widths have left values behind."""
     module = seeded(MODELS[name])
     engine, layout = engine_of(module, (2, 8, 8))
     start, backward = engine.weights.copy(), FULL

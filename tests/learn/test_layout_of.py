@@ -252,7 +252,7 @@ def test_modules_whose_tensors_are_not_what_is_sent_are_refused(make, message):
 
 
 class Answers(nn.Linear):
-    """Returns what `of` makes of its output."""
+    """Returns the result of `of` for its output."""
 
     def __init__(self, of):
         super().__init__(4, 2)

@@ -1,4 +1,4 @@
-"""How much a client trains: what is predicted is what its batches then hold."""
+"""The amount of a client's training: predictions equal the sizes of its batches."""
 
 import numpy as np
 import pytest

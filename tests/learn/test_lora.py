@@ -147,7 +147,7 @@ def test_the_built_in_transformers():
         one, other = text(x), text(later)
         last = build("char-transformer", (12,), 30, {}, 0).eval()(x)
     assert one.shape == (1, 12, 30)
-    close(one[:, :8].numpy(), other[:, :8].numpy())  # no token sees those that follow
+    close(one[:, :8].numpy(), other[:, :8].numpy())  # no token sees later tokens
     assert not torch.allclose(one[:, 8:], other[:, 8:])
     close(last.numpy(), one[:, -1].numpy())
     for name, keys, message in (

@@ -68,7 +68,7 @@ def test_a_unit_alone_in_its_layer_has_its_relevance(name):
 
 
 def frozen(*names):
-    """Return what builds a chain with the parameters of these names frozen."""
+    """Return a function that builds a chain with the parameters of these names frozen."""
 
     def build():
         made = chain()

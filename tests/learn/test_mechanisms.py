@@ -98,7 +98,7 @@ def narrow(layout, divisor=1.0):
 
 
 HEAD = Submodel(options=(("head", 3),), shared=72 + 4 + 4 * 4 + 80 + 5)
-# Of the mechanisms that need others: what the plan has besides.
+# For each mechanism: the fields of a plan that uses it.
 PLANS = {
     "backward.rows": lambda at: {"backward": Backward(rows(at))},
     "backward.lowest": lambda at: {"backward": Backward(lowest=1)},

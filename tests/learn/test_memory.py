@@ -1,4 +1,4 @@
-"""Memory of training, measured in a process of its own: it depends on the widest batch alone."""
+"""Memory of training, measured in a process of its own: it depends only on the widest batch."""
 
 import numba
 import pytest

@@ -1,4 +1,4 @@
-"""Metrics of users' own code: what they return is checked where it is used."""
+"""Metrics of users' own code: returned values are checked where they are used."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from fedmpi.learn.evaluate import evaluate
 from fedmpi.learn.sample_arrays import Samples
 from tests.learn.test_metrics import CLASSES, LOGITS, Given
 
-# Of each message: whole, what `parts` returns, and what `value` does.
+# For each message: `whole`, the result of `parts`, and the result of `value`.
 WRONG = {
     "parts returned None; it must return float64[m]": (False, None, 1.0),
     "parts returned an int; it must return float64[m]": (False, 3, 1.0),

@@ -55,7 +55,7 @@ def test_outputs_without_a_gradient_are_refused():
 
 
 class Looking(nn.MultiheadAttention):
-    """Attention that is given other arguments than those of torch."""
+    """Attention with other arguments than torch's."""
 
     def __init__(self, size):
         super().__init__(size, 2, batch_first=True)

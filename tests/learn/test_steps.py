@@ -1,4 +1,4 @@
-"""What a plan's mechanisms do to three numbers, worked out by hand; then on a real network."""
+"""The effect of a plan's mechanisms on three numbers, by hand; then on a real network."""
 
 from types import SimpleNamespace
 

@@ -28,7 +28,7 @@ if RANKS is None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Give each rank a folder of its own: ranks that tidy a shared one are in each other's way."""
+    """Give each rank its own folder: ranks that tidy a shared folder disturb each other."""
     if RANKS is not None:
         config.option.basetemp = tempfile.mkdtemp(prefix="fedmpi-rank-")
 

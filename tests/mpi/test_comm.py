@@ -79,7 +79,7 @@ def test_a_node_has_one_read_only_copy_of_its_arrays(comm):
 
 @pytest.mark.parametrize("chunk", [8, 24, 100, 1 << 30])
 def test_what_is_long_travels_in_chunks(comm, monkeypatch, chunk):
-    """Whatever the length of a chunk, the answer is that of one piece."""
+    """For any length of a chunk, the answer is that of one piece."""
     monkeypatch.setattr(mpi, "CHUNK", chunk)
     array = np.arange(30.0).reshape(5, 6) * (comm.rank + 1)
     total = comm.size * (comm.size + 1) // 2

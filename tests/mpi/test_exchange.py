@@ -9,7 +9,7 @@ from fedmpi.round.memories import ClientStore
 
 
 def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_path):
-    """160 MB move from rank to rank; what a rank holds on the way is a few chunks."""
+    """160 MB move from rank to rank; each rank holds only a few chunks meanwhile."""
     chunk, clients, size = transfer.CHUNK // 4, np.arange(40), 1_000_000
     monkeypatch.setattr(transfer, "CHUNK", chunk)
     store = ClientStore(np.zeros(40, np.int32), 1 << 22, tmp_path)

@@ -29,7 +29,7 @@ CASES = {
 
 
 def trained(kind, comm=None):
-    """Return the first weights, those after a round, and what the round tells."""
+    """Return the first weights, the weights after a round, and the round's columns."""
     run, rows = simulate("fedavg", (*HOW, *CASES[kind]), comm=comm)
     told = ("test_accuracy", "test_loss", "train_loss", "flops", "virtual_time", "bytes_up")
     columns = [[row.columns[name] for name in told] for row in rows]
@@ -52,7 +52,7 @@ ADAPTED = (
 
 
 def adapted(name, comm=None):
-    """Return the weights after three rounds on an adapted model, and what the rounds tell."""
+    """Return the weights after three rounds on an adapted model, and the rounds' columns."""
     keys = {"fedskel": {"updates_per_set": 1}, "heterofl": {"widths": [1.0, 0.5]}}[name]
     run, rows = simulate(name, ADAPTED, comm=comm, **keys)
     told = ("bytes_up", "bytes_down", "flops", "test_loss", "local_accuracy")

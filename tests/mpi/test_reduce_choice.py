@@ -48,7 +48,7 @@ def test_the_model_chooses_as_the_analysis_says():
 
 @pytest.mark.parametrize("ranks", [2, 3, 5, 7, 8, 13])
 def test_every_level_of_halving_pairs_up(ranks):
-    """What one rank gives its partner keeps, and each range is finished by one rank."""
+    """A rank's partner keeps each range that the rank gives, and one rank finishes a range."""
     shape = plan_of(ranks, 100_000, 0.1)
     cuts = {rank: levels(rank, ranks, shape) for rank in range(ranks)}
     for rank, mine in cuts.items():

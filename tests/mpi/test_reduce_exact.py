@@ -88,7 +88,7 @@ def test_chunks_do_not_change_the_sum(comm, reducer, algorithm):
 
 
 def test_a_sum_follows_another_of_the_same_name(comm, reducer):
-    """What one sum leaves behind must not show in the next."""
+    """The leftovers of one sum must not show in the next sum."""
     for support in ("full", "independent", "empty", "skewed", "identical"):
         for units in ("coordinates", "rows"):
             case = make(comm.size, 2500, units, support)

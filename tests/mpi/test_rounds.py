@@ -43,7 +43,7 @@ METHODS = {
 }
 
 
-PLANNED = ("fedavg", "fedlp", "fedskel")  # what they send is known before they train
+PLANNED = ("fedavg", "fedlp", "fedskel")  # their supports are known before they train
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def seen_in_12_rounds(method, sections, comm=None):
 
 
 def same_as_alone(found, expected):
-    """Compare rounds of many ranks with those of one; return what became of their clients."""
+    """Compare rounds of many ranks with those of one rank; return the clients' statuses."""
     became = set()
     for (weights, columns, clients), (same, alike, others) in zip(found, expected, strict=True):
         np.testing.assert_array_equal(weights, same)
@@ -157,7 +157,7 @@ HIDDEN = UNRELIABLE | {
     "stage": ({"name": "secure", "neighbours": 8},), "devices": {"dropout": 0.2},
     "clients": TREE["clients"] | {"per_round": 9},
 }  # fmt: skip
-# What the test looks at: a method, sections of its experiment, what becomes of clients.
+# The cases: a method, sections of its experiment, and statuses of its clients.
 OTHERS = {
     "what a rule learned": ("fedavg", LEARNED, {0}),
     "masks that cancel": ("fedavg", HIDDEN, {0, 2}),

@@ -73,7 +73,7 @@ def test_what_does_not_need_the_arrays_does_not_read_them(path):
 
 
 def test_arrays_are_named_by_their_part(tmp_path):
-    """What a run keeps comes back by part, and a name may hold spaces and slashes."""
+    """Arrays come back by part, and a name may hold spaces and slashes."""
     parts = {
         "algorithm": {"weights": np.ones(3, np.float32), "flights": np.zeros(2)},
         "selector": {},

@@ -108,7 +108,7 @@ def test_root_attributes_out_of_order(path, name, value):
 
 
 def swap(path, name, make):
-    """Put what make(file, name) makes in the place of an object."""
+    """Replace an object by the result of make(file, name)."""
     with h5py.File(path, "r+") as file:
         del file[name]
         make(file, name)

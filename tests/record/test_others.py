@@ -1,4 +1,4 @@
-"""Result files in the hands of other programs: pandas, xarray, h5dump, and plain h5py."""
+"""Result files read by other programs: pandas, xarray, h5dump, and plain h5py."""
 
 import shutil
 import subprocess

@@ -103,7 +103,7 @@ def test_what_is_open_does_not_change_under_the_reader(path):
 
 
 def test_a_file_that_nobody_closed_does_not_crash_python_as_it_ends(path):
-    """A cycle of objects holds it, and Python does not look for what is unused."""
+    """A cycle of objects holds it, and Python does not collect unused objects."""
     code = ("import gc, sys; from fedmpi.record import reader; run = reader.open(sys.argv[1]); "
             "run.itself = run; del run; gc.freeze()")
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)

@@ -152,7 +152,7 @@ def test_who_would_be_too_stale_is_called_off():
 
 
 def test_a_stale_change_that_makes_too_large_a_weight_gets_its_client_rejected():
-    """What is sent fits, but not what it makes of today's weights."""
+    """The message fits the sum, but its effect on the present weights does not."""
     run = simulation(clients={"max_rejected": 1.0})
     run.round()
     run.state = {"weights": run.state["weights"] + np.float32(2**18)}
@@ -203,7 +203,7 @@ def test_stages_that_change_the_size_of_messages_fly_too():
 
 
 def test_a_stale_client_of_scaffold_moves_the_control_by_all_of_its_change():
-    """The control is the mean over all clients of what they keep, whoever was stale."""
+    """The control is the mean of all clients' controls, also after stale reports."""
     run = simulation(algorithm={"name": "scaffold"})
     stale = False
     for round in range(8):

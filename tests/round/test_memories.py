@@ -147,7 +147,7 @@ def test_homes_are_known_to_the_ranks_that_share_them():
 
 
 def test_a_round_costs_what_it_stages(monkeypatch):
-    """To commit or discard looks at what the round has staged, not at all that is held."""
+    """To commit or discard looks at the memories staged in the round, not at all memories."""
     store, looked = ClientStore(), []
     for client in range(1000):
         store.stage(client, memory(client))

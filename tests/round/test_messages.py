@@ -51,7 +51,7 @@ def test_sizes_and_arrivals_are_those_of_encoded_messages(rng, value_type, level
     got, same, size, _ = arrived["weights"]
     assert same == support and size == len(encoded)
     np.testing.assert_array_equal(got.view(np.uint32), decoded.view(np.uint32))
-    if coding:  # what lies on the steps arrives as it was
+    if coding:  # values on the steps arrive unchanged
         np.testing.assert_array_equal(got, np.where(support.mask(), values, 0))
 
 
@@ -78,7 +78,7 @@ def test_what_is_sent_is_the_union_of_all_parts(rng):
 
 
 def test_sizes_are_kept_and_supports_are_not(rng):
-    """A support that nobody else holds is freed, and its size is found again by its value."""
+    """A support without other holders is freed, and its size is found again by its value."""
     messages, support = Messages(), support_of(rng, "coordinate", 0.5)
     first, keep = messages.sized(support, "float32"), support.keep.copy()
     gone = weakref.ref(support)

@@ -29,7 +29,7 @@ def test_sgd_with_lr_one_and_no_momentum_is_the_average():
 def test_momentum_adds_up():
     state = steps(2, optimizer="sgd", momentum=0.5, lr=2.0)
     np.testing.assert_allclose(state["weights"], OLD["weights"] + 2 * (CHANGE + 1.5 * CHANGE))
-    assert "other" in state  # what the algorithm keeps stays
+    assert "other" in state  # the algorithm's own state stays
 
 
 def test_adam_yogi_and_adagrad_after_one_step():

@@ -17,7 +17,7 @@ from fedmpi.stages.compress import stream_of
 
 
 def numbers_of(stream):
-    """Return int32[n]: what `stream_of` coded."""
+    """Return the int32[n] that `stream_of` coded."""
     planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(stream), np.uint8)
     folded = np.ascontiguousarray(planes.reshape(4, -1).T).reshape(-1).view("<u4")
     return (folded >> 1).astype(np.int32) ^ -(folded & 1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Epsilon beside closed forms, in the result of a run, and infinite where noise protects nobody."""
+"""Epsilon beside closed forms, in the result of a run, and infinite if noise protects no client."""
 
 import numpy as np
 import pytest

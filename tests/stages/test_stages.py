@@ -36,7 +36,7 @@ def job(client=0, round=0):
 
 
 def through(stages, change, memory=None, **where):
-    """Return the change as it goes on, and what is kept."""
+    """Return the change after the stage, and the client's memory."""
     parts = {"weights": Part(np.asarray(change, np.float32) + WEIGHTS, WHOLE)}
     parts, kept = applied(stages, WEIGHTS, job(**where), parts, memory or {})
     return parts["weights"], kept
@@ -210,7 +210,7 @@ def test_a_client_keeps_what_a_stage_last_returned():
 
 
 class Signs(Stage):
-    """An own stage that compresses, as docs/stages.md shows it: 50 bytes, whatever is sent."""
+    """An own stage that compresses, as docs/stages.md shows it: 50 bytes for any message."""
 
     resizes = last = True
 

@@ -94,6 +94,6 @@ class Trial:
         return optimizer.lr * optimizer.lr_decay**round
 
     def sends(self, round, down, up):
-        """Note that one client receives and sends so many coordinates, int or bool[P]."""
+        """Note the coordinates that one client receives and sends, int or bool[P]."""
         for way, amount in (("down", down), ("up", up)):
             self.sent[way][round] += int(amount if isinstance(amount, int) else amount.sum())

@@ -36,7 +36,7 @@ def hetero(trial):
             net = trial.net = nets[level]  # for `train`
             shared = [name for name in net.shapes if "private" not in name]
             size = sum(net.shapes[name].numel() for name in shared)
-            # Whatever is shared comes first in both networks.
+            # The shared layers come first in both networks.
             start = heads.get(client, net.first).clone()
             start[:size] = w[:size]
             own, _ = train(trial, round, client, start, net.gradient)

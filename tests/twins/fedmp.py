@@ -65,7 +65,7 @@ def rows_of(net, w, ratio):
 
 
 def trained(trial, number, client, w, mask):
-    """Train what a client holds; return its weights and the mean loss of its samples."""
+    """Train the rows that a client holds; return its weights and the mean loss of its samples."""
     net, told = trial.net, []
 
     def gradient(v, x, y):

@@ -6,7 +6,7 @@ import torch
 
 from tests.twins.net import Mean, largest, train
 
-# What a row of each layer is made of; the last layer is always whole.
+# The tensors that make up a row of each layer; the last layer is always whole.
 PARTS = {"conv1": ("conv1", "bn1"), "conv2": ("conv2",), "fc1": ("fc1",)}
 
 

@@ -120,7 +120,7 @@ def scaled(found, blocks, density):
 
 
 def cut(net, w, blocks, counts):
-    """Return the mask of the largest weights, so many of each layer."""
+    """Return the mask of the largest weights, with a given number in each layer."""
     mask = net.ones()
     for block, count in zip(blocks, counts, strict=True):
         mask[block] = largest(w[block], count)

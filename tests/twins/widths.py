@@ -15,7 +15,7 @@ CHAIN = ("conv1", "bn1", "conv2", "fc1", "fc2")
 
 
 def left(net, rows):
-    """Return bool[P]: what is left with the `rows` of layers, a dict of bool[C] by name."""
+    """Return bool[P]: the coordinates left with the `rows` of layers, {name: bool[C]}."""
     mask, before = net.ones(), None
     for part in CHAIN:
         kept = before if part == "bn1" else rows.get(part)

@@ -48,7 +48,7 @@ class Timed(FedAvg):
 
 @server.main()
 def main(grid: Grid, context: Context):
-    """Run the rounds and hand back."""
+    """Run the rounds and write the results."""
     torch.manual_seed(0)
     random.seed(0)
     task = given()

@@ -86,7 +86,7 @@ class Given:
         return float((torch.cat(parts) == y).double().mean())
 
     def hand_back(self, marks, net, **more):
-        """Write what was measured: `marks` are clock times at the end of each round."""
+        """Write the measurements: `marks` are clock times at the end of each round."""
         seconds = np.diff(marks).tolist()
         found = {"seconds": seconds, "accuracy": self.accuracy(net), **more}
         Path(sys.argv[2]).write_text(json.dumps(found))

@@ -51,7 +51,7 @@ class Marks(TrainingProcessCallback):
 
 
 def main():
-    """Run the rounds; rank 0 hands back."""
+    """Run the rounds; rank 0 writes the results."""
     logging.disable(logging.WARNING)
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - pfl draws from it

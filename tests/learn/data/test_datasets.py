@@ -1,4 +1,4 @@
-"""The data sets themselves, against what is published about them."""
+"""The data sets themselves, against published facts about them."""
 
 import numpy as np
 import pytest
