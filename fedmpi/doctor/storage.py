@@ -99,6 +99,6 @@ def cache(environ: Mapping[str, str], folder: str, mounts: str, writable: bool) 
         return Finding(WRONG, "cache", f"{folder} cannot be written: every rank compiles kernels "
                        "at each start", remedy)
     if remote(kind):
-        return Finding(WRONG, "cache", f"{folder} is on {kind}: nodes that share it overwrite "
-                       "each other's kernels", remedy)
+        return Finding(WRONG, "cache", f"{folder} is on {kind}: nodes that share it may "
+                       "damage each other's kernels", remedy)
     return Finding(OK, "cache", f"{folder} is on {kind}")
