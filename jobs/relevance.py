@@ -41,7 +41,7 @@ error = "quadratic"
 outputs = "sigmoid"
 criterion = 1e-9
 """
-ROUNDS = 40  # of 200 steps; who has not learned by then is left out
+ROUNDS = 40  # of 200 steps; networks that learn later are left out
 NEAR = 0.1
 ESTIMATES = ("signed", "absolute", "quadratic")
 
@@ -78,7 +78,7 @@ def estimated(made, weights, error):
 
 
 def true(made, weights):
-    """Return by how much the mean of sum |t - o| rises without each hidden unit, float64[H]."""
+    """Return the rise of the mean of sum |t - o| without each hidden unit, float64[H]."""
     block = made.layout.slice("fc2.weight")
     found = []
     for unit in range(made.layout.layers[0].rows):

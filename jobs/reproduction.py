@@ -26,7 +26,7 @@ FEDLP = {"fedavg": 1102.93, "homo-0.1": 606.61, "homo-0.3": 716.91, "homo-0.5": 
 
 
 def numbers(run):
-    """Return a dict of what the table shows of one Run."""
+    """Return a dict of the table's values for one Run."""
     accuracy, local = run.rounds.test_accuracy, run.rounds.local_accuracy
     seen = ~np.isnan(accuracy)
     return {
@@ -133,7 +133,7 @@ KINDS = {"traffic": traffic, "skeletons": skeletons}  # other folders: methods b
 
 
 def main(words):
-    """Print the tables of the studies named, or of all that are there."""
+    """Print the tables of the studies named, or of all studies in OUT."""
     if not words:
         sys.exit(__doc__)
     out = Path(words[0])

@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--weak", action="store_true",
                         help="clients.per_round grows with the ranks")
     parser.add_argument("--per-rank", type=int, default=8, help="clients of a rank with --weak (8)")
-    parser.add_argument("--launch", default="mpiexec", help="what starts ranks; -n N is added")
+    parser.add_argument("--launch", default="mpiexec", help="launcher of the ranks; -n N is added")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     print("ranks\tround_s\tclients_per_s\tspeedup\tefficiency")

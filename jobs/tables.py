@@ -40,7 +40,7 @@ def mean(values, form):
 
 
 def costs(runs):
-    """Return the cells of one case: what the targets took, and how many clients were in time."""
+    """Return the cells of one case: the cost of the targets, and the share of clients in time."""
     done, asked = (
         sum(run.rounds[name].sum() for run in runs)
         for name in ("clients_completed", "clients_selected")
