@@ -26,6 +26,9 @@ SOON = 120
 # Tests that a shell starts in the background ignore SIGINT, and so would the commands under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same holds for SIGHUP under nohup.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # All processes share the compiled kernels, those of the commands that tests start as well.
 keep_kernels_on_node(os.environ)
