@@ -113,7 +113,7 @@ def test_an_object_in_the_place_of_its_class_is_refused_by_its_key(tmp_path):
         pass
 
     for tree, key in (({"model": {"name": Net()}}, "model.name"), ({"stage": [Net()]}, "stage")):
-        with pytest.raises(ConfigError, match=rf"{key}: is an object of type Net; .* class or fun"):
+        with pytest.raises(ConfigError, match=rf"{key}: is an object of type Net; .* a function"):
             fedmpi.run(TREE | tree, tmp_path / "a.h5")
 
 
