@@ -46,7 +46,7 @@ FORK.set_forkserver_preload(["tests.faults.test_kills", "tests.record.killed"])
 # Files that take longest: begun first, or a process that gets one last would work alone.
 LONGEST = (
     "bench/test_verbs", "faults/test_kills", "experiment/test_estimate", "cli/test_use",
-    "cli/test_run", "experiment/test_memory_of_a_run", "cli/test_resume", "bench/test_kernel_cache",
+    "cli/test_run", "experiment/test_memory_of_a_run", "cli/test_resume",
     "faults/test_machine", "test_manual_blocks", "learn/test_mechanisms", "fuzz/test_fuzz",
     "algorithms/test_orderings", "learn/test_memory", "twins/test_twins", "test_packaging",
     "learn/data/test_datasets", "faults/test_leftovers", "test_notebooks", "cli/test_doctor",

@@ -40,6 +40,7 @@ def saved(done):
     return Counter(re.findall(r"data saved to '([^']*)'", done.stdout))
 
 
+@pytest.mark.soak  # tests/kernels/test_cache.py does so with two small kernels
 @pytest.mark.timeout(280)
 @pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
 def test_four_ranks_on_an_empty_cache_compile_each_kernel_once(run_fedmpi, tmp_path):
