@@ -55,7 +55,7 @@ class Buffered(Cohorts):
         self._count = experiment.config.selected
         self._flying: AnyArray = np.zeros(0, FLIGHT)
         self._states: dict[int, dict[str, AnyArray]] = {}
-        self._landed = self._next = self._flying
+        self._ended = self._next = self._flying
         self._end = 0.0
 
     def cohort(self, state: State, round: int, now: float) -> Cohort:
@@ -67,18 +67,18 @@ class Buffered(Cohorts):
         if presence is not None and not len(flying):
             now = presence.begin(now, self._experiment.sizes > 0)
         fresh = self._begun(state, round, len(flying), now)
-        landed, self._next, self._end = fly(flying, fresh, self._slots, self._count, now)
-        cohort = np.concatenate((landed, off))
+        ended, self._next, self._end = advance(flying, fresh, self._slots, self._count, now)
+        cohort = np.concatenate((ended, off))
         outcomes = np.where(cohort["lost"], DROPPED, COMPLETED)
-        outcomes[len(landed) :] = LATE
+        outcomes[len(ended) :] = LATE
         order = np.argsort(cohort["client"])
-        self._landed, outcomes = cohort[order], outcomes[order]
-        clients = self._landed["client"].copy()
+        self._ended, outcomes = cohort[order], outcomes[order]
+        clients = self._ended["client"].copy()
         sizes = np.where(outcomes != COMPLETED, 0, self._experiment.sizes[clients])
         shares = shares_of(sizes, self._experiment.config.clients.weighting)
-        turns = sum(int((of["version"] == round).sum()) for of in (landed, self._next))
+        turns = sum(int((of["version"] == round).sum()) for of in (ended, self._next))
         begun = fresh["client"][:turns].copy()  # clients drawn after these got no turn
-        return Cohort(clients, shares, outcomes, self._landed["version"].copy(), begun)
+        return Cohort(clients, shares, outcomes, self._ended["version"].copy(), begun)
 
     def state_of(self, version: int) -> State:
         """Return the state from which the clients of `version` began."""
@@ -120,22 +120,22 @@ class Buffered(Cohorts):
         values = np.where(np.repeat(new, np.diff(starts)), today, part.values)
         return part._replace(values=values, support=Support(layout, method.level, held | new))
 
-    def let_time_pass(self, clients: AnyArray, start: float) -> float:
+    def fill_times(self, clients: AnyArray, start: float) -> float:
         """Write the virtual times into a round's rows CLIENT[n]; return the round's end.
 
         Clients that reported leave the clients in flight, and states that no client in flight
         began from are dropped.
         """
-        landed = self._landed
+        ended = self._ended
         for name in ("down", "compute", "up"):
-            clients[f"seconds_{name}"] = landed[name]
-        clients["virtual_start"] = landed["start"]
+            clients[f"seconds_{name}"] = ended[name]
+        clients["virtual_start"] = ended["start"]
         off = clients["status"] == LATE
         moved = clients["bytes_down"] + clients["bytes_up"]
         # A client that was called off has received its message, but its computing time is unknown.
-        span = Spans(landed["down"], np.where(off, 0.0, landed["compute"]), landed["up"])
+        span = Spans(ended["down"], np.where(off, 0.0, ended["compute"]), ended["up"])
         clients["joules"] = joules(self._experiment.devices, clients["client"], span, moved)
-        clients["virtual_end"] = np.where(off, start, landed["start"] + seconds_of(landed))
+        clients["virtual_end"] = np.where(off, start, ended["start"] + seconds_of(ended))
         self._flying = self._next
         wanted = set(self._flying["version"].tolist())
         self._states = {version: self._states[version] for version in wanted}
@@ -212,7 +212,7 @@ def seconds_of(flights: AnyArray) -> Reals:
     return total
 
 
-def fly(
+def advance(
     flying: AnyArray, fresh: AnyArray, slots: int, count: int, now: float
 ) -> tuple[AnyArray, AnyArray, float]:
     """Simulate until `count` clients have reported; each report frees a place for the next client.
@@ -227,7 +227,7 @@ def fly(
 
     Returns
     -------
-    (landed FLIGHT[.], still at work FLIGHT[.], end)
+    (ended FLIGHT[.], still at work FLIGHT[.], end)
         The clients that reported or were lost, in order of time; of two at the same time, the
         lower id comes first. Fewer than `count` have reported if no other client is at work.
     """
@@ -235,7 +235,7 @@ def fly(
     seconds, clients = seconds_of(table).tolist(), table["client"].tolist()
     ends = [(table["start"][i] + seconds[i], clients[i], i) for i in range(len(flying))]
     heapify(ends)
-    waiting, free, landed = deque(range(len(flying), len(table))), slots - len(flying), []
+    waiting, free, ended = deque(range(len(flying), len(table))), slots - len(flying), []
     reported = 0
     while reported < count:
         for _ in range(min(free, len(waiting))):
@@ -245,8 +245,8 @@ def fly(
         if not ends:
             break
         now, _, last = heappop(ends)
-        landed.append(last)
+        ended.append(last)
         reported += not table["lost"][last]
         free = 1
     left = sorted(i for _, _, i in ends)
-    return table[landed], table[left], float(now)
+    return table[ended], table[left], float(now)

@@ -61,7 +61,7 @@ class Cohorts(ABC):
         """Return an Arrival as the server adds it in this round."""
 
     @abstractmethod
-    def let_time_pass(self, clients: AnyArray, start: float) -> float:
+    def fill_times(self, clients: AnyArray, start: float) -> float:
         """Write the virtual times into a round's rows CLIENT[n]; return the round's end."""
 
     @abstractmethod

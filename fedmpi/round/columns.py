@@ -124,7 +124,7 @@ def in_time(row: AnyArray, conditions: Conditions) -> bool:
     return False
 
 
-def let_time_pass(clients: AnyArray, conditions: Conditions) -> float:
+def fill_times(clients: AnyArray, conditions: Conditions) -> float:
     """Write the virtual times and joules of all clients of a round, in place.
 
     Returns the round's end. The end of a late or lost client is when its transfers stopped.

@@ -267,7 +267,7 @@ class Simulation:
     ) -> columns.RoundRecord:
         """Advance virtual time, and assemble the round's columns."""
         experiment, start, number = self.experiment, self.virtual_time, self.next_round
-        self.virtual_time = self.cohorts.let_time_pass(clients, start)
+        self.virtual_time = self.cohorts.fill_times(clients, start)
         found = columns.round_columns(number, clients, cohort, sent, score, experiment.label_mix)
         found["virtual_time"] = self.virtual_time
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)

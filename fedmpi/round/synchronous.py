@@ -46,9 +46,9 @@ class Synchronous(Cohorts):
         """Return the arrival as it is."""
         return arrival
 
-    def let_time_pass(self, clients: AnyArray, start: float) -> float:
+    def fill_times(self, clients: AnyArray, start: float) -> float:
         """Write the virtual times into a round's rows CLIENT[n]; return the round's end."""
-        return columns.let_time_pass(clients, self.conditions)
+        return columns.fill_times(clients, self.conditions)
 
     def arrays(self) -> Mapping[str, AnyArray]:
         """Return an empty dict: no client is at work between rounds."""

@@ -9,7 +9,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
-from fedmpi.round.buffered import FLIGHT, fly
+from fedmpi.round.buffered import FLIGHT, advance
 from fedmpi.round.loop import Simulation
 from fedmpi.round.status import COMPLETED, DROPPED, LATE, REJECTED
 from tests.algorithms.problem import trained
@@ -44,8 +44,8 @@ def naive_fly(flying, fresh, slots, count, now):
     work = [(float(row["start"] + row["compute"]), int(row["client"])) for row in flying]
     waiting = [(float(row["compute"]), int(row["client"])) for row in fresh]
     lost = {int(row["client"]) for rows in (flying, fresh) for row in rows if row["lost"]}
-    landed = []
-    while len(set(landed) - lost) < count:
+    ended = []
+    while len(set(ended) - lost) < count:
         while len(work) < slots and waiting:
             seconds, client = waiting.pop(0)
             work.append((now + seconds, client))
@@ -53,29 +53,29 @@ def naive_fly(flying, fresh, slots, count, now):
             break
         work.sort()
         now, client = work.pop(0)
-        landed.append(client)
-    return landed, {client for _, client in work}, now
+        ended.append(client)
+    return ended, {client for _, client in work}, now
 
 
 def test_three_places_and_two_reports_by_hand():
     """7 and 8 are at work until 4.0 and 9.0; 1 begins at 2.0, and 2 when 1 has reported at 3.5."""
     flying, fresh = flights([(7, 1, 3), (8, 0, 9)]), flights([(1, 0, 1.5), (2, 0, 1)])
-    landed, left, end = fly(flying, fresh, 3, 2, 2.0)
-    assert landed["client"].tolist() == [1, 7] and end == 4.0
+    ended, left, end = advance(flying, fresh, 3, 2, 2.0)
+    assert ended["client"].tolist() == [1, 7] and end == 4.0
     assert left["client"].tolist() == [8, 2] and left["start"].tolist() == [0.0, 3.5]
 
 
 def test_a_fast_client_can_begin_and_report_within_a_round():
-    landed, left, end = fly(flights([]), flights([(1, 0, 5), (2, 0, 1), (3, 0, 1)]), 2, 2, 10.0)
-    assert landed["client"].tolist() == [2, 3] and end == 12.0
-    assert landed["start"].tolist() == [10.0, 11.0] and left["client"].tolist() == [1]
+    ended, left, end = advance(flights([]), flights([(1, 0, 5), (2, 0, 1), (3, 0, 1)]), 2, 2, 10.0)
+    assert ended["client"].tolist() == [2, 3] and end == 12.0
+    assert ended["start"].tolist() == [10.0, 11.0] and left["client"].tolist() == [1]
 
 
 def test_nobody_left_ends_the_round_early():
-    landed, left, end = fly(flights([]), flights([(4, 0, 2)]), 3, 2, 1.0)
-    assert landed["client"].tolist() == [4] and not len(left) and end == 3.0
-    landed, left, end = fly(flights([]), flights([]), 3, 2, 1.0)
-    assert not len(landed) and not len(left) and end == 1.0
+    ended, left, end = advance(flights([]), flights([(4, 0, 2)]), 3, 2, 1.0)
+    assert ended["client"].tolist() == [4] and not len(left) and end == 3.0
+    ended, left, end = advance(flights([]), flights([]), 3, 2, 1.0)
+    assert not len(ended) and not len(left) and end == 1.0
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -88,9 +88,9 @@ def test_events_are_those_of_the_naive_twin(rng, ties):
         fresh = flights([(c, 0, s) for c, s in zip(clients[20 : 22 + count], seconds[20:])])
         for table in (flying, fresh):
             table["lost"] = rng.random(len(table)) < 0.3
-        landed, left, end = fly(flying, fresh, slots, count, now)
+        ended, left, end = advance(flying, fresh, slots, count, now)
         want = naive_fly(flying, fresh, slots, count, now)
-        assert (landed["client"].tolist(), set(left["client"].tolist()), end) == want
+        assert (ended["client"].tolist(), set(left["client"].tolist()), end) == want
 
 
 def test_a_step_moves_by_the_changes_of_the_clients_weighed_by_staleness():

@@ -82,11 +82,11 @@ def test_only_clients_at_work_miss_their_turn_in_asynchronous_rounds(monkeypatch
     monkeypatch.setattr(selector, "begun", lambda ids: (began.append(ids), note(ids)))
     turn, at_work = 0, set()
     for _ in range(ROUNDS):
-        landed = run.round().clients["client"].tolist()
+        ended = run.round().clients["client"].tolist()
         for client in began[-1].tolist():
             while turn != client:
                 assert turn in at_work
                 turn = (turn + 1) % 12
             turn = (turn + 1) % 12
-        at_work = (at_work | set(began[-1].tolist())) - set(landed)
+        at_work = (at_work | set(began[-1].tolist())) - set(ended)
     assert len(np.concatenate(began)) > 12
