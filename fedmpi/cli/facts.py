@@ -92,7 +92,7 @@ def text(path: str) -> str:
 
 
 def mounts() -> str:
-    """The text of /proc/mounts; in a chroot, where it lacks the root, with a line for that."""
+    """Return the text of /proc/mounts, with a line for the root if a chroot hides it."""
     found = text("/proc/mounts")
     kind = "" if " / " in found else output("stat", "-f", "-c", "%T", "/").strip()
     known = kind and not kind.startswith("UNKNOWN")

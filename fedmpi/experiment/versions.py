@@ -1,4 +1,4 @@
-"""Whether this version of fedmpi can continue a run that another version began."""
+"""Check that this version of fedmpi can continue a run that another version began."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from fedmpi.record.paths import Out
 
 
 def check_versions(out: Out, force: bool) -> None:
-    """Raise ResultError if the run of the result file `out` cannot go on with this fedmpi.
+    """Raise ResultError if this version of fedmpi cannot continue the run of the file `out`.
 
-    Another version of fedmpi continues it with `force` alone. New rounds need the newest schema.
+    Another version continues it only with `force`. New rounds need the newest schema.
     """
     from fedmpi.record.writer import check_schema  # imports h5py, on rank 0 alone
 
@@ -35,7 +35,7 @@ def refuse_other(out: Out, kept: Mapping[str, Any], force: bool) -> None:
 def other_code(kept: Mapping[str, Any]) -> list[str]:
     """Return how fedmpi's own code differs from the code that wrote the facts `kept`, as texts.
 
-    A commit is compared where both are known, as in two states of one checkout.
+    Commits are compared only if both are known, as in two states of one checkout.
     """
     if found := changed(kept, {"fedmpi": fedmpi.__version__}):
         return found
@@ -59,6 +59,6 @@ def other_engine(kept: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _short(commit: str) -> str:
-    """The first digits of a commit, and whether files differed from it."""
+    """Return the first digits of a commit, with its mark if files differed from it."""
     digits, dash, rest = commit[:80].partition("-")
     return digits[:12] + dash + rest

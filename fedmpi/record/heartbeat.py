@@ -48,9 +48,9 @@ class Heartbeat:
 
     @property
     def beats_unlocked(self) -> bool:
-        """True if an older fedmpi can have given the sign; it gives signs, but has no lock.
+        """True if an older fedmpi may have given the sign, since that has no lock.
 
-        A process that has the number of a dead one cannot be told from it until FRESH is over.
+        A new process with the number of a dead one looks the same until FRESH seconds are over.
         """
         other = self.process != os.getpid() and self.exists
         return bool(self.process) and self.here and other and self.age <= FRESH
@@ -72,7 +72,7 @@ class Heartbeat:
 
     @property
     def _state(self) -> str:
-        """The letter that the system has for the state of the process, "" if there is none."""
+        """The system's letter for the state of the process, "" if there is no process."""
         try:
             return read(Path(f"/proc/{self.process}/stat")).rpartition(")")[2].split()[0]
         except (OSError, IndexError):

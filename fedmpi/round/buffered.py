@@ -104,10 +104,10 @@ class Buffered(Cohorts):
         return replace(arrival, parts={**arrival.parts, "weights": part})
 
     def _completed(self, job: Job, part: Part, today: Vector) -> Part:
-        """Return a part with the weights of `today` float32[P] that its client never got.
+        """Return a part completed by the weights in `today` float32[P] that its client never got.
 
-        They have come back to the model since the client began. Where what is not sent counts as
-        0, they would shrink for a client that knows nothing of them.
+        These weights came back to the model after the client began. If `fill` is "zero", a client
+        that does not have them would otherwise make them smaller.
         """
         down, method, layout = job.plan.down, self._experiment.algorithm, self._experiment.layout
         finer = LEVELS.index(down.level) > LEVELS.index(method.level)

@@ -192,7 +192,7 @@ def round_columns(
 def recorded(clients: AnyArray, which: str, seed: int, round: int) -> AnyArray:
     """Return the rows of a round's `clients`, CLIENT[n], that the result file stores, in order.
 
-    `which` is run.record_clients. A sample is drawn anew each round, the same on every rank.
+    `which` is run.record_clients. Each round draws a new sample, the same on every rank.
     """
     if which == "none":
         return clients[:0]

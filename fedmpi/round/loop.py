@@ -68,7 +68,7 @@ class Simulation:
     stop : Stop or NoSignals
         Its `asked` is checked between clients.
     progress : Progress, optional
-        Is told of each round and client.
+        Is called for each round and client.
     """
 
     def __init__(

@@ -147,7 +147,7 @@ def test_rows_of_a_convolution_with_groups_cannot_be_removed():
 
 
 def test_parts_of_as_many_rows_share_a_backend_of_kernels():
-    """Each client with other rows built its network anew: half of a round of federated dropout."""
+    """Building a network for each client's rows took half of a round of federated dropout."""
     sample = np.linspace(-1, 1, 72, dtype=np.float32).reshape(1, 2, 6, 6)
 
     def fresh():
