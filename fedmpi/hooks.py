@@ -79,7 +79,7 @@ def _unlike(own: Any, theirs: Any) -> str:
 
 
 def _other_parameters(own: Any, theirs: Any) -> str:
-    """Say what the user's method takes and must take, "" if it can be called as fedmpi's is."""
+    """Return the parameters that a user's method has and needs, "" if it can be called as it is."""
     taken, wanted = signature(_function(own)), signature(_function(theirs))
     needed = [p.name for p in wanted.parameters.values() if p.default is p.empty]
     drop = isinstance(own, staticmethod)

@@ -1,4 +1,4 @@
-"""What the ranks of a benchmark tell each other."""
+"""Exchange measurements between the ranks of a benchmark."""
 
 from typing import TYPE_CHECKING
 

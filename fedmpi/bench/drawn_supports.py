@@ -74,7 +74,7 @@ class Supports:
 
     @cached_property
     def same(self) -> bool:
-        """Whether all ranks touch the same coordinates."""
+        """True if all ranks touch the same coordinates."""
         return bool((self.bits == self.bits[0]).all())
 
     @property

@@ -17,7 +17,7 @@ Arrays: TypeAlias = dict[str, AnyArray]
 
 @dataclass(frozen=True)
 class Summed:
-    """How the ranks added up their totals.
+    """The way in which the ranks added up their totals.
 
     `algorithm` is "none" for one rank, "node" if shared memory was enough, and otherwise the name
     of the algorithm used between nodes. `bytes` is the number of bytes that this rank sent.
