@@ -24,7 +24,8 @@ DOORS = {"numba": "kernels", "torch": "learn", "mpi4py": "comm", "h5py": "record
 # HDF5 files that others publish are read where data are read.
 READERS = {("h5py", "fedmpi/learn/data/femnist.py")}
 # Results must be readable on a laptop with neither MPI nor torch.
-ANALYSIS_SEES = {"record", "errors", "layout", "sparsity", "arrays", "analysis"}
+ANALYSIS_SEES = {"record", "errors", "layout", "sparsity", "arrays", "toml_text",
+                 "analysis"}
 
 
 def part_of(path):

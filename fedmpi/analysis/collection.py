@@ -4,9 +4,9 @@ from typing import Any
 
 from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare
-from fedmpi.analysis.text_tables import flat
 from fedmpi.errors import ResultError, nearest
 from fedmpi.record.reader import Run
+from fedmpi.toml_text import leaves
 
 
 class Runs(list[Run]):
@@ -22,7 +22,7 @@ class Runs(list[Run]):
         A key that a run does not have counts as None. A list becomes a tuple, and a table in it,
         such as a stage, a tuple of (key, value). Raises ResultError for a key that no run has.
         """
-        trees = [dict(flat(run.config)) for run in self]
+        trees = [dict(leaves(run.config)) for run in self]
         known = dict.fromkeys(key for tree in trees for key in [*tree, "stage"])
         for key in keys:
             if trees and key not in known:
@@ -46,7 +46,7 @@ class Runs(list[Run]):
             hint = "to_pandas needs pandas: pip install 'fedmpi[analysis]'"
             raise ResultError(hint) from error
         rows = compare(list(self), target).rows if self else ()
-        return pandas.DataFrame([dict(flat(run.config)) | row
+        return pandas.DataFrame([dict(leaves(run.config)) | row
                                  for run, row in zip(self, rows, strict=True)])
 
 

@@ -7,8 +7,8 @@ from itertools import takewhile
 from typing import Any
 
 from fedmpi.analysis.compare import labels, schedule, setting
-from fedmpi.analysis.text_tables import flat
 from fedmpi.record.reader import Run
+from fedmpi.toml_text import inline, leaves
 
 # Keys that do not define the experiment: runs that differ only in these are repeats.
 FREE = (
@@ -28,7 +28,7 @@ def alike(runs: Sequence[Run]) -> list[list[Run]]:
     """
     found: dict[str, list[Run]] = {}
     for run in runs:
-        values = {key: value for key, value in flat(run.config) if key not in FREE}
+        values = {key: value for key, value in leaves(run.config) if key not in FREE}
         values["schedule"] = schedule(run)
         found.setdefault(json.dumps(values, sort_keys=True), []).append(run)
     return list(found.values())
@@ -69,7 +69,7 @@ def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
     None stands for a key that a run does not have or that has no value.
     """
-    trees = [dict(flat(run.config)) for run in runs]
+    trees = [dict(leaves(run.config)) for run in runs]
     keys = dict.fromkeys(key for tree in trees for key in tree)
     values = {key: [tree.get(key) for tree in trees] for key in keys}
     return {key: found for key, found in values.items()
@@ -83,27 +83,13 @@ def as_toml(tree: Mapping[str, Any]) -> str:
     epoch if neither epochs nor steps are given. Entries that are not sections, such as the list of
     stages, come first, since in TOML they would otherwise belong to the section before them.
     """
-    parts = [f"{key} = {_value(value)}\n" for key, value in tree.items()
+    parts = [f"{key} = {inline(value)}\n" for key, value in tree.items()
              if not isinstance(value, dict)]
     for section, keys in tree.items():
         if isinstance(keys, dict):
-            lines = [f"{'# ' * (f'{section}.{key}' in DERIVED)}{key} = {_value(value)}\n"
+            lines = [f"{'# ' * (f'{section}.{key}' in DERIVED)}{key} = {inline(value)}\n"
                      for key, value in keys.items() if value is not None]
             if keys.keys() >= EPOCHS and not any(keys[key] for key in EPOCHS):
                 lines.append("# local_epochs = 1\n")
             parts.append("".join([f"[{section}]\n", *lines]))
     return "\n".join(parts) or "\n"
-
-
-def _value(value: Any) -> str:
-    """Return one TOML value."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, dict):
-        pairs = (f"{k} = {_value(v)}" for k, v in value.items() if v is not None)
-        return "{" + ", ".join(pairs) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
-    return repr(value)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from fedmpi.errors import ConfigError, nearest
 from fedmpi.record import schema
 from fedmpi.record.reader import Run
 from fedmpi.record.table import Table
+from fedmpi.toml_text import leaves
 
 BLOCK = 16_384  # rows converted to Python objects at a time
 FORMATS = ("tsv", "csv", "json")
@@ -127,7 +128,7 @@ def info_text(run: Run) -> str:
     } | {f"phases.{name}": quantities.share for name in info["phases"]}
     events = info.pop("events")
     rows = [(name, shown[name](value) if name in shown else _plain(value))
-            for name, value in flat(info)]
+            for name, value in leaves(info)]
     rows += [(f"event after round {e['round']}", f"{e['kind']}: {e['text']}") for e in events]
     return "\n".join(quantities.columns(rows))
 
@@ -136,15 +137,6 @@ def core_names(numbers: int | list[int]) -> list[str]:
     """Return the name of each rank's core: "core 0" is the first, "-" is unknown."""
     numbers = numbers if isinstance(numbers, list) else [numbers]
     return ["-" if number == -1 else f"core {number}" for number in numbers]
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted name, value) for all leaves of nested dicts."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _plain(value: Any) -> str:

@@ -16,6 +16,7 @@ from fedmpi.analysis.compare import setting
 from fedmpi.errors import ResultError
 from fedmpi.record.paths import Out
 from fedmpi.record.reader import Run
+from fedmpi.toml_text import leaves
 
 EXTRA = "pip install 'fedmpi[trackers]'"
 BATCH = 500  # metrics sent to MLflow at once; its limit is 1,000
@@ -68,7 +69,7 @@ def scalars(run: Run) -> Iterator[tuple[int, float, dict[str, float]]]:
 def parameters(run: Run) -> dict[str, float | str | bool]:
     """Return {"section.key": number, text or bool} of the configuration; lists become JSON."""
     found: dict[str, float | str | bool] = {}
-    for key, value in text_tables.flat(run.config):
+    for key, value in leaves(run.config):
         if value is not None:
             known = isinstance(value, bool | int | float | str)
             found[key] = value if known else json.dumps(value)

@@ -15,6 +15,7 @@ from fedmpi.config import parse
 from fedmpi.errors import ConfigError, typed
 from fedmpi.scheduler.snapshot import Snapshot
 from fedmpi.text_file import text_of
+from fedmpi.toml_text import inline, leaves
 
 MOST = 10_000  # points
 _KEY = re.compile(r"stage|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
@@ -111,18 +112,14 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
 
 def toml(value: object, place: str) -> str:
     """Return a value as one line of TOML. Raises ConfigError if points.tsv cannot hold it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, str) and value.isprintable():
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list):
-        return "[" + ", ".join(toml(item, place) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f'"{k}" = {toml(v, place)}' for k, v in value.items()) + "}"
-    raise ConfigError(f"{place} = {typed(value)}: must be a number, true or false, or printable "
-                      "text")
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        toml(item, place)
+    printable = isinstance(value, str) and value.isprintable()
+    if not printable and not isinstance(value, int | float | list | dict):
+        raise ConfigError(f"{place} = {typed(value)}: must be a number, true or false, or "
+                          "printable text")
+    return inline(value)
 
 
 def _table(tree: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
@@ -132,15 +129,12 @@ def _table(tree: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
     return found
 
 
-def _leaves(tree: Mapping[str, Any], place: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of nested tables."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, place, f"{prefix}{key}.")
-        elif not _KEY.fullmatch(prefix + key):
-            raise ConfigError(f"{place}: {prefix}{key}: must be a key such as optimizer.lr")
-        else:
-            yield prefix + key, value
+def _leaves(tree: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested tables. Raises ConfigError for a key of no section."""
+    for key, value in leaves(tree):
+        if not _KEY.fullmatch(key):
+            raise ConfigError(f"{place}: {key}: must be a key such as optimizer.lr")
+        yield key, value
 
 
 def _flat(tree: Mapping[str, Any], place: str) -> Values:

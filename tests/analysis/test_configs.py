@@ -60,11 +60,11 @@ def test_differences(runs):
 
 def test_toml_reads_back():
     tree = {"run": {"name": 'a "b" \\ \n \x7f ü', "on": True, "none": None, "x": 0.1},
-            "devices": {"tiers": [{"name": "slow", "share": 0.5, "none": None}]},
+            "devices": {"tiers": [{"name": "slow", "a b": 0.5, "none": None}]},
             "clients": {"number": 3, "cohort": 2}}
     assert tomllib.loads(as_toml(tree)) == {
         "run": {"name": 'a "b" \\ \n \x7f ü', "on": True, "x": 0.1},
-        "devices": {"tiers": [{"name": "slow", "share": 0.5}]}, "clients": {"number": 3},
+        "devices": {"tiers": [{"name": "slow", "a b": 0.5}]}, "clients": {"number": 3},
     }
     assert "# cohort = 2" in as_toml(tree)
 

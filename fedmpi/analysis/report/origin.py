@@ -6,9 +6,10 @@ from fedmpi.analysis import configs
 from fedmpi.analysis.report.markup import Html, details, join, section, table, tag
 from fedmpi.analysis.report.study import Study
 from fedmpi.analysis.report.summary import swatch
-from fedmpi.analysis.text_tables import core_names, flat
+from fedmpi.analysis.text_tables import core_names
 from fedmpi.errors import counted, listed
 from fedmpi.record.reader import Run
+from fedmpi.toml_text import leaves
 
 EVENTS = 100  # shown of all runs together
 SHOWN = ("created", "updated", "ranks", "software_version", "schema", "weights_sha256")
@@ -95,7 +96,7 @@ def again(run: Run, name: str) -> Html:
     command = str(run.provenance.get("command") or "-")
     facts = [("file", run.path), *((key, getattr(run, key)) for key in SHOWN),
              *((key, core_names(value) if key == "cores" else value)
-               for key, value in flat(run.provenance) if key != "command")]
+               for key, value in leaves(run.provenance) if key != "command")]
     rows = [(key.replace("_", " "), compact(value)) for key, value in facts]
     code = [tag("code", words) for words in ("config.toml", "fedmpi info")]
     return details(
