@@ -66,25 +66,21 @@ class Steps:
         self, network: "Network", plan: Plan, local: Local, lr: float, start: Vector,
         draws: Draws | None = None,
     ) -> None:
-        self._local, self._lr, self._mu = local, np.float32(lr), plan.proximal
+        self._network, self._plan, self._local, self._lr = network, plan, local, np.float32(lr)
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
-        self._error, self._backward, self.start = plan.error, plan.backward, start
-        self._network, self._tensors = network, plan.tensors
-        self._labels, self._dense = plan.labels, plan.backward if plan.dense_norm else None
+        self.start, self.draws = start, draws
         self._first, self._second = network.moments
         network.moments[: 2 if local.optimizer == "adam" else 1] = 0
         # Working in the buffers of Gradients saves copies.
         self.grad, self.point = self._gradients.grad, self._gradients.weights
         self.point[:] = start
         self.mask, update = network.part_of(plan.mask), network.part_of(plan.update)
-        # Pruned weights that start at 0 and never move need no second vector.
-        stays = self.mask is None or (plan.fixed and not start[self.mask == 0].any())
-        self.apart = not stays or plan.scores is not None or plan.power != 1
-        self.draws = draws
+        self.apart = self._moves_apart()
         self.weights = start.copy() if self.apart else self.point
-        self.free = free_of(self.layout, plan.backward, network.trained, update)
+        self.free = self.moving = free_of(self.layout, plan.backward, network.trained, update)
         whole = update is None and plan.backward.whole
         self._edges = network.edges if whole else edges_of(self.free)
+        self._backward = plan.backward
         if self.mask is not None:
             # Gradients of weights that never move are left out, unless a statistic needs them.
             wanted = update if plan.fixed and not (plan.readjust or plan.looks) else None
@@ -95,7 +91,14 @@ class Steps:
         self._corrections = corrections_of(plan, network, draws)
         self._copies = any(correction.changes_direction for correction in self._corrections)
         self.direction = self.grad.copy() if self._copies else self.grad
-        self.moving, self.count = self.free, 0
+        self.count = 0
+
+    def _moves_apart(self) -> bool:
+        """Return the value of `apart`: False if every weight is the point's from start to end."""
+        plan, mask = self._plan, self.mask
+        # Pruned weights that start at 0 and never move need no second vector.
+        stays = mask is None or (plan.fixed and not self.start[mask == 0].any())
+        return not stays or plan.scores is not None or plan.power != 1
 
     def take(self, x: AnyArray, y: Integers) -> float:
         """Take one step on the batch x float32[n, ...], y int64[n]; return its mean loss."""
@@ -136,7 +139,7 @@ class Steps:
             correction.before(self)
         along = self.statistics.found("gradient") * self._held
         product = self._network.curvature(
-            self.point, along, x, y, self._error, self._labels, self.draws
+            self.point, along, x, y, self._plan.error, self._plan.labels, self.draws
         )
         self.statistics.mean(look, product, len(y))
         return 2 * len(y)
@@ -148,7 +151,7 @@ class Steps:
     @property
     def _held(self) -> AnyArray:
         """The coordinates of the direction of "curvature", bool[P']."""
-        return held_of(self.layout, self._tensors, self.mask)
+        return held_of(self.layout, self._plan.tensors, self.mask)
 
     def take_mask(self, mask: Flags, free: Flags) -> None:
         """Continue with another mask uint8[P'], and move only where `free` uint8[P'] is 1."""
@@ -157,11 +160,12 @@ class Steps:
 
     def _dense_statistics(self, x: AnyArray, y: Integers) -> Vector | None:
         """Return the running statistics after a pass at the weights; None if not needed."""
-        if self._dense is None or not (self.apart and self.still.size):
+        plan = self._plan
+        if not (plan.dense_norm and self.apart and self.still.size):
             return None
         np.copyto(self.point, self.weights)
         with nullcontext() if self.draws is None else self.draws.ahead():
-            self._gradients.gradient(self.point, x, y, self.grad, self._dense, None, self._error)
+            self._gradients.gradient(self.point, x, y, self.grad, plan.backward, None, plan.error)
         found: Vector = self.point[self.still]
         return found
 
@@ -178,12 +182,13 @@ class Steps:
         for correction in self._corrections:
             correction.before(self)
         loss: float = self._gradients.gradient(
-            self.point, x, y, self.grad, backward, activations, self._error, self._labels, pulls
+            self.point, x, y, self.grad, backward, activations, self._plan.error,
+            self._plan.labels, pulls,
         )
         return loss
 
     def _move(self) -> None:
-        local, decay, mu = self._local, self._local.weight_decay, self._mu
+        local, decay, mu = self._local, self._local.weight_decay, self._plan.proximal
         update, weights, grad, moving = kernels.update, self.weights, self.direction, self.moving
         if local.optimizer == "adam":
             moments = (self._first, self._second)
@@ -204,12 +209,15 @@ def free_of(
 
     `trained` uint8[P'] is 1 where a coordinate is trained; `update` is that of a Plan, or None.
     """
-    moving = trained
-    if not backward.whole:
-        rows = backward.rows or (None,) * len(layout.layers)
-        below = [np.zeros(layer.rows, bool) for layer in layout.layers[: backward.lowest]]
-        moving = moving * Support.of_rows(layout, (*below, *rows[backward.lowest :])).mask()
+    moving = trained if backward.whole else trained * open_rows(layout, backward)
     return moving if update is None else moving * update
+
+
+def open_rows(layout: Layout, backward: Backward) -> Flags:
+    """Return uint8[P']: 0 in rows and layers that are left out of the backward pass."""
+    rows = backward.rows or (None,) * len(layout.layers)
+    below = [np.zeros(layer.rows, bool) for layer in layout.layers[: backward.lowest]]
+    return Support.of_rows(layout, (*below, *rows[backward.lowest :])).mask()
 
 
 def held_of(layout: Layout, tensors: Sequence[int], mask: AnyArray | None) -> Bools:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from fedmpi.arrays import AnyArray, Integers, Vector
-from fedmpi.layout import Support
 from fedmpi.learn.batched.chunk_optimizer import ChunkOptimizer
 from fedmpi.learn.batched.chunk_point import ChunkPoint
 from fedmpi.learn.batched.chunk_sums import ChunkSums
@@ -18,7 +17,7 @@ from fedmpi.learn.draws import Draws
 from fedmpi.learn.local import Local
 from fedmpi.learn.moved_mask import moved_mask
 from fedmpi.learn.networks import Network
-from fedmpi.learn.steps import free_of, held_of
+from fedmpi.learn.steps import free_of, held_of, open_rows
 from fedmpi.plan import Plan
 from fedmpi.sparsity import coordinates
 
@@ -70,7 +69,7 @@ class ChunkSteps:
             torch.ones(width, layer.rows, dtype=torch.bool, device=device)
             for layer in self.layout.layers if kind.asked.by_rows
         ]  # fmt: skip
-        self._labels: Tensor | None = None  # bool[K, classes], made for the first plan with labels
+        self._labels: list[Tensor] = []  # bool[K, classes], made for the first plan with labels
         self._scratch = vectors("dense_norm" in names and not self.layout.trained.all())
         self._penalised = vectors("penalised" in names)
         self._plans: dict[int, Plan] = {}  # the plan of the client in each slot
@@ -103,15 +102,15 @@ class ChunkSteps:
             update = network.part_of(plan.update)
             put(self._moving, slot, free_of(self.layout, plan.backward, network.trained, update))
         if plan.backward.rows is not None:
-            put(self._shut, slot, self._open_rows(plan) == 0)
+            put(self._shut, slot, open_rows(self.layout, plan.backward) == 0)
             for values, keep in zip(self._rows, plan.backward.rows, strict=True):
                 values[slot] = True
                 put(values, slot, keep)
         if plan.labels is not None:
-            if self._labels is None:
+            if not self._labels:
                 shape = self._width, len(plan.labels)
-                self._labels = torch.ones(shape, dtype=torch.bool, device=self.weights.device)
-            put(self._labels, slot, plan.labels)
+                self._labels = [torch.ones(shape, dtype=torch.bool, device=self.weights.device)]
+            put(self._labels[0], slot, plan.labels)
         self.sums.enter(slot)
 
     def take(self, batches: Batches, steps: dict[int, int], ended: list[int]) -> None:
@@ -120,42 +119,22 @@ class ChunkSteps:
         `steps` gives the number of this step for the client of each slot; `ended` are the slots
         whose epoch ends.
         """
-        names, wide = self.kind.mechanisms, self._many.size
-        point = self.weights if self._mask is None else self.weights * self._mask
+        names, grad = self.kind.mechanisms, self._grad
         taking = [own if slot in steps else None for slot, own in enumerate(self._draws)]
-        point, slope = self._point.of(point, self._moving, taking, self.layout.size)
-        rows = [*self._rows, *self._of_labels()]
-        dense = self._dense_statistics(batches, rows, taking)
-        found = self._many.gradient(point, batches, rows, self._grad, self.kind.asked, taking)
-        grad, after = self._grad, found.after if dense is None else dense
-        if self._idle:
-            torch._foreach_zero_(self._idle)
-        if self._shut is not None:
-            grad.masked_fill_(self._shut, 0)
-        count = torch.tensor(batches.count, dtype=torch.float64).to(grad.device)
-        self.loss += found.loss.double() * count
-        self.sums.see(point, grad, count, found)
+        point, slope, after = self._differentiate(batches, taking)
         if "readjust" in names and self._mask is not None and self._moving is not None:
             self._readjust(steps, self._mask, self._moving)
-        if slope is not None:
-            grad *= slope
-        if "penalty" in names:
-            self._penalise(point)
-        if self._control is not None:
-            grad += self._control
-        if "clip" in names:
-            length = grad.double().square().sum(1, keepdim=True).sqrt() + 1e-6
-            grad *= (self._numbers[3] / length).clamp(max=1).float()
+        self._correct(point, slope)
         moving = self._moving
         if moving is not None and "salient" in names:
-            moving = moving & self._salient(point, grad, wide)
+            moving = moving & self._salient(point, grad)
         self.sums.moved(moving)
         if self._local.weight_decay:
             grad.add_(self.weights, alpha=self._local.weight_decay)
-        if self._start is not None:
+        if self._start is not None:  # the proximal term, times 0 if only `signs` needs the start
             grad.addcmul_(self.weights - self._start, self._numbers[0])
         self._optimizer.move(self.weights, grad, moving)
-        self._settle(after, point)
+        self._store_statistics(after, point)
         if ended and "threshold" in names:
             self._threshold(ended)
 
@@ -185,26 +164,13 @@ class ChunkSteps:
             return None
         update = self._network.part_of(plan.update)
         free = free_of(self.layout, plan.backward, self._network.trained, update)
-        running = ~self.layout.trained & (self._open_rows(plan) != 0)
+        running = ~self.layout.trained & (open_rows(self.layout, plan.backward) != 0)
         return np.flatnonzero(running | (free != 0))
-
-    def _open_rows(self, plan: Plan) -> AnyArray:
-        """Return uint8[P']: 0 in rows and layers that are left out of the backward pass."""
-        rows = plan.backward.rows or (None,) * len(self.layout.layers)
-        below = [np.zeros(layer.rows, bool) for layer in self.layout.layers[: self._lowest]]
-        return Support.of_rows(self.layout, (*below, *rows[self._lowest :])).mask()
-
-    @property
-    def _lowest(self) -> int:
-        return self.kind.asked.lowest
 
     def _put(self, values: Tensor | None, slot: int, given: AnyArray | None) -> None:
         """Copy an array into the beginning of a row, unless either is None."""
         if values is not None and given is not None:
             values[slot, : len(given)] = torch.tensor(given).to(values.device, values.dtype)
-
-    def _of_labels(self) -> list[Tensor]:
-        return [] if self._labels is None else [self._labels]
 
     def _looked(
         self, slot: int, weights: Tensor, x: Tensor, y: Tensor
@@ -215,7 +181,7 @@ class ChunkSteps:
         valid = torch.ones(1, len(y), dtype=torch.bool, device=grad.device)
         batch = Batches(x[None], y[None], valid, [len(y)])
         asked = PassRequest(self.kind.asked.error, by_labels=self.kind.asked.by_labels)
-        labels = [values[rows] for values in self._of_labels()]
+        labels = [values[rows] for values in self._labels]
         self._many.gradient(point, batch, labels, grad, asked, self._draws[rows])
         return point, grad
 
@@ -225,6 +191,39 @@ class ChunkSteps:
         point = weights if self._mask is None else weights * self._mask[rows]
         moving = None if self._moving is None else self._moving[rows]
         return self._point.of(point, moving, self._draws[rows], self.layout.size, rows)[0]
+
+    def _differentiate(
+        self, batches: Batches, draws: list[Draws | None]
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Write the gradient at the plans' point; count its losses and statistics.
+
+        Returns (point, factors of its gradient or None for 1, running statistics after the pass).
+        """
+        point = self.weights if self._mask is None else self.weights * self._mask
+        point, slope = self._point.of(point, self._moving, draws, self.layout.size)
+        rows = [*self._rows, *self._labels]
+        dense = self._dense_statistics(batches, rows, draws)
+        found = self._many.gradient(point, batches, rows, self._grad, self.kind.asked, draws)
+        if self._idle:
+            torch._foreach_zero_(self._idle)
+        if self._shut is not None:
+            self._grad.masked_fill_(self._shut, 0)
+        count = torch.tensor(batches.count, dtype=torch.float64).to(self._grad.device)
+        self.loss += found.loss.double() * count
+        self.sums.see(point, self._grad, count, found)
+        return point, slope, found.after if dense is None else dense
+
+    def _correct(self, point: Tensor, slope: Tensor | None) -> None:
+        """Change the gradient by slope, penalty, control and clip, in this order."""
+        if slope is not None:
+            self._grad *= slope
+        if "penalty" in self.kind.mechanisms:
+            self._penalise(point)
+        if self._control is not None:
+            self._grad += self._control
+        if "clip" in self.kind.mechanisms:
+            length = self._grad.double().square().sum(1, keepdim=True).sqrt() + 1e-6
+            self._grad *= (self._numbers[3] / length).clamp(max=1).float()
 
     def _dense_statistics(
         self, batches: Batches, rows: list[Tensor], draws: list[Draws | None]
@@ -240,11 +239,12 @@ class ChunkSteps:
             found = self._many.gradient(self.weights, batches, rows, self._scratch, asked, draws)
         return found.after
 
-    def _settle(self, after: dict[str, Tensor], point: Tensor) -> None:
+    def _store_statistics(self, after: dict[str, Tensor], point: Tensor) -> None:
         """Copy running statistics into the weights; those of dropped rows do not change."""
         for tensor in self.layout.tensors:
             block = tensor.block
-            if tensor.trained or tensor.name not in after or tensor.layer < self._lowest:
+            below = tensor.layer < self.kind.asked.lowest
+            if tensor.trained or tensor.name not in after or below:
                 if not tensor.trained:
                     self.weights[:, block] = point[:, block]
                 continue
@@ -277,7 +277,7 @@ class ChunkSteps:
             pull = torch.where(norm > 0, values / norm, 0.0).reshape(self._width, -1)
             self._grad[:, tensor.block] += self._numbers[1] * pull
 
-    def _salient(self, point: Tensor, direction: Tensor, wide: int) -> Tensor:
+    def _salient(self, point: Tensor, direction: Tensor) -> Tensor:
         """salient: return bool[K, size], the largest |w dL/dw|, and all entries of other tensors.
 
         Among equal values the first are chosen.
@@ -285,7 +285,7 @@ class ChunkSteps:
         score = (point[:, self._inside] * direction[:, self._inside]).abs()
         order = score.argsort(dim=1, descending=True, stable=True)
         small = order[:, round(self.kind.salient * len(self._inside)) :]
-        chosen = torch.ones(self._width, wide, dtype=torch.bool, device=score.device)
+        chosen = torch.ones_like(point, dtype=torch.bool)
         return chosen.scatter_(1, self._inside[small], False)
 
     def _threshold(self, ended: list[int]) -> None:
