@@ -147,6 +147,8 @@ class Dataset:
         targets, here, there = taken_apart(target, train, test, f"{name}: y")
         (x, y), (x_test, y_test), parted = parts_of(name, kind, here, there, classes, groups)
         _check(f"{name}: train", kind, x, y, classes, parted[0])
+        if not len(x):
+            raise DataError(f"{name}: train: 0 samples; give at least one")
         _check(f"{name}: test", kind, x_test, y_test, classes, parted[1])
         check_outputs(name, targets, classes)
         given: dict[str, AnyArray | None]
@@ -234,20 +236,25 @@ def _check(
 ) -> None:
     """Raise DataError for samples, labels or groups that no data set can have."""
     _check_samples(place, kind, x)
-    empty = not len(x) and not place.endswith("test")
-    if len(x) != len(y) or empty or (group is not None and len(group) != len(x)):
-        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
-                        + ("" if group is None else f", {len(group)} group ids"))
-    for what, found, kinds in (("labels", y, "iu"), ("groups", group, "i")):
-        if found is not None and (found.ndim != 1 or found.dtype.kind not in kinds):
-            raise DataError(f"{place}: {what} are {found.dtype}{list(found.shape)}; give whole "
-                            "numbers that int64 holds, or texts, [N]")
+    if len(x) != len(y) or (group is not None and len(group) != len(x)):
+        ids = "" if group is None else f", {len(group)} group ids"
+        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels{ids}")
+    _check_numbers(f"{place}: labels", y, "iu")
+    if group is not None:
+        _check_numbers(f"{place}: groups", group, "i")
     if y.min(initial=0) < 0 or y.max(initial=0) >= classes:
         wrong = int(np.argmax((y < 0) | (y >= classes)))
         raise DataError(
             f"{place}: labels must be whole numbers from 0 to {classes - 1}; "
             f"sample {wrong} has {y[wrong]}"
         )
+
+
+def _check_numbers(what: str, found: AnyArray, kinds: str) -> None:
+    """Raise DataError unless an array has one axis and one of the `kinds` of integers."""
+    if found.ndim != 1 or found.dtype.kind not in kinds:
+        raise DataError(f"{what} are {found.dtype}{list(found.shape)}; give whole numbers that "
+                        "int64 holds, or texts, [N]")
 
 
 def _check_samples(place: str, kind: str, x: AnyArray) -> None:
