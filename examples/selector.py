@@ -34,7 +34,7 @@ class MySelector(fedmpi.Selector):
         """Return what a checkpoint must keep."""
         return {"losses": self._losses.copy()}
 
-    def take(self, arrays):
+    def restore(self, arrays):
         """Continue from what `arrays` returned."""
         self._losses = arrays["losses"].copy()
 

@@ -106,6 +106,6 @@ class Selector(ABC):
         """Return the arrays that a checkpoint must store, by name."""
         return {}
 
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Restore the selector from the result of `arrays`."""
         return

@@ -154,7 +154,7 @@ class Total:
         held = np.diff(self.starts)[self.touched != 0].sum()
         return float(held / max(self.layout.size, 1))
 
-    def take(self, total: AnyArray, cover: AnyArray, touched: Flags, every: Any) -> None:
+    def replace(self, total: AnyArray, cover: AnyArray, touched: Flags, every: Any) -> None:
         """Replace this rank's sums by the sums over all ranks; the arrays are only read.
 
         `every` is the total weight of all clients. Raises FedmpiError if it is more than one.

@@ -106,7 +106,7 @@ class Mpi(Comm):
             shared = keep and not np.may_share_memory(result.total, total.sum)
             arrays = result.total, result.cover, result.touched
             values, cover, touched = map(np.copy, arrays) if shared else arrays
-            total.take(values, cover, touched, result.weight)
+            total.replace(values, cover, touched, result.weight)
             records.append(result.record)
         return records
 

@@ -111,7 +111,7 @@ def restore_checkpoint(simulation: Simulation, out: Out) -> tuple[float, str]:
     with alike(comm):
         _check_model(kept, simulation.experiment.layout.size)
         _check_state(kept, simulation)
-        simulation.take(by_part(kept))
+        simulation.restore(by_part(kept))
         _place_memories(simulation, kept)
         simulation.next_round = kept.fact("next_round", int)
         simulation.virtual_time = kept.fact("virtual_time", float)

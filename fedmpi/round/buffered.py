@@ -151,7 +151,7 @@ class Buffered(Cohorts):
         }
         return {"table": table} | states
 
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Restore the clients in flight and their states from the result of `arrays`."""
         table = arrays["table"]
         self._flying = np.zeros(table.shape[1], FLIGHT)

@@ -69,7 +69,7 @@ class Cohorts(ABC):
         """Return the arrays that a checkpoint must store, by name."""
 
     @abstractmethod
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Restore the cohorts from the result of `arrays`."""
 
 

@@ -148,11 +148,11 @@ class Simulation:
             "cohorts": self.cohorts.arrays(),
         }
 
-    def take(self, arrays: Mapping[str, Mapping[str, AnyArray]]) -> None:
+    def restore(self, arrays: Mapping[str, Mapping[str, AnyArray]]) -> None:
         """Restore the run from the result of `arrays`."""
         self.state = dict(arrays["algorithm"])
-        self.experiment.selector.take(arrays["selector"])
-        self.cohorts.take(arrays["cohorts"])
+        self.experiment.selector.restore(arrays["selector"])
+        self.cohorts.restore(arrays["cohorts"])
 
     def _discard(self) -> None:
         """Discard the staged memories and the early sums of this round."""

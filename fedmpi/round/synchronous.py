@@ -54,5 +54,5 @@ class Synchronous(Cohorts):
         """Return an empty dict: no client is at work between rounds."""
         return {}
 
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Do nothing: no client was at work."""

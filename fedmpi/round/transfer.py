@@ -15,7 +15,7 @@ HEAD = 16  # bytes of client and length together
 
 
 def transferred(
-    comm: Comm, leaving: Sequence[Iterable[int]], take: Callable[[int], bytes]
+    comm: Comm, leaving: Sequence[Iterable[int]], bytes_of: Callable[[int], bytes]
 ) -> Iterator[tuple[int, bytearray]]:
     """Send client memories to ranks; yield each (client, bytearray) that arrives. Collective.
 
@@ -23,11 +23,11 @@ def transferred(
     ----------
     comm : Comm
     leaving : for each rank, the clients whose memories move to that rank
-    take : callable
-        take(client) returns the bytes of a memory, b"" if there is none. It is called only when
+    bytes_of : callable
+        bytes_of(client) returns the bytes of a memory, b"" if there is none. It is called only when
         there is room in a chunk, so that few memories are held as bytes at a time.
     """
-    streams = [_Outgoing(clients, take) for clients in leaving]
+    streams = [_Outgoing(clients, bytes_of) for clients in leaving]
     arriving = [_Incoming() for _ in range(comm.size)]
     most = CHUNK // comm.size
     while True:
@@ -41,8 +41,8 @@ def transferred(
 class _Outgoing:
     """The records of clients as a stream of bytes."""
 
-    def __init__(self, clients: Iterable[int], take: Callable[[int], bytes]) -> None:
-        self._records = (record for client in clients for record in _record(client, take))
+    def __init__(self, clients: Iterable[int], bytes_of: Callable[[int], bytes]) -> None:
+        self._records = (record for client in clients for record in _record(client, bytes_of))
         self._rest = memoryview(b"")
 
     def next(self, most: int) -> bytes:
@@ -90,9 +90,9 @@ class _Incoming:
         return numbers
 
 
-def _record(client: int, take: Callable[[int], bytes]) -> Iterator[bytes]:
+def _record(client: int, bytes_of: Callable[[int], bytes]) -> Iterator[bytes]:
     """Yield the head and the bytes of a client's record, or nothing if it has no memory."""
-    data = take(client)
+    data = bytes_of(client)
     if data:
         yield np.array([client, len(data)], "<i8").tobytes()
         yield data

@@ -51,6 +51,6 @@ class Fair(Selector, name="fair"):
         """Return the queues."""
         return {"queue": self._queue}
 
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Restore the queues."""
         self._queue = arrays["queue"].copy()

@@ -25,6 +25,6 @@ class LastLosses(Selector):
         """Return the losses."""
         return {"loss": self.loss}
 
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Restore the losses."""
         self.loss = arrays["loss"].copy()

@@ -87,7 +87,7 @@ class Oort(Selector, name="oort"):
         """Return the utilities, the last rounds, and the pacer."""
         return {"value": self._value, "last": self._last, "pacer": self._pacer}
 
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Restore the utilities, the last rounds, and the pacer."""
         self._value, self._last, self._pacer = (
             arrays[name].copy() for name in ("value", "last", "pacer")

@@ -32,6 +32,6 @@ class RoundRobin(Selector, name="round-robin"):
         """Return the client whose turn it is."""
         return {"next": np.array(self._next)}
 
-    def take(self, arrays: Mapping[str, AnyArray]) -> None:
+    def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Restore the client whose turn it is."""
         self._next = arrays["next"].item()

@@ -262,7 +262,7 @@ def test_a_checkpoint_holds_who_is_in_flight_and_what_they_began_from():
     run, again = (simulation(devices={"dropout": 0.3}) for _ in range(2))
     for _ in range(4):
         run.round()
-    again.take(copy.deepcopy(run.arrays()))
+    again.restore(copy.deepcopy(run.arrays()))
     again.next_round, again.virtual_time = run.next_round, run.virtual_time
     for _ in range(4):
         row, same = run.round(), again.round()

@@ -51,7 +51,7 @@ def simulation(name, mode, dropout=0.3, availability=0.8):
 def taken_up(old, new):
     """Let a new Simulation continue from the arrays that a checkpoint keeps of an old one."""
     arrays = copy.deepcopy(checkpoint_parts.by_name(old.arrays()))
-    new.take(checkpoint_parts.by_part(SimpleNamespace(arrays=arrays, path="")))
+    new.restore(checkpoint_parts.by_part(SimpleNamespace(arrays=arrays, path="")))
     for client in old.store.clients():
         new.store.stage(client, unpack(old.store.packed(client)))
     new.store.commit()

@@ -83,7 +83,7 @@ def test_turns_go_round_and_who_is_away_misses_its_turn():
     assert selected(sizes=sizes, selector=selector).tolist() == [0, 1, 2]
     assert selected(sizes=[1, 1, 1, 0, 1], selector=selector).tolist() == [4, 0, 1]
     again = SELECTORS["round-robin"](Section(), 0, 5)
-    again.take(selector.arrays())
+    again.restore(selector.arrays())
     assert selected(sizes=sizes, selector=again).tolist() == [2, 3, 4]
 
 

@@ -186,7 +186,7 @@ def test_who_is_selected_is_as_the_twin_says_and_after_a_resume(name):
         if hasattr(twin, "end"):
             twin.end(round)
         again = SELECTORS[name](SELECTORS[name].Keys(**keys), SEED, CLIENTS)
-        again.take(copy.deepcopy(selector.arrays()))
+        again.restore(copy.deepcopy(selector.arrays()))
         selector = again
 
 
