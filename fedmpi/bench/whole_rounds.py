@@ -25,9 +25,9 @@ from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
 from fedmpi.experiment.assemble import assemble
 from fedmpi.rng import rng_for
+from fedmpi.round.assignment import assign, at_home
 from fedmpi.round.columns import CLIENT
 from fedmpi.round.fixed import Experiment
-from fedmpi.round.place import at_home, place
 
 SETTING = """
 [run]
@@ -183,7 +183,7 @@ def predicted(
     homes = rng_for(1, "scale homes", ranks).integers(ranks, size=len(work))
     homes = np.where(remember, homes, -1)
     began = process_time()
-    placed = place(work, np.ones(ranks))
+    placed = assign(work, np.ones(ranks))
     placed = at_home(placed, work, homes) if memory else placed
     placing = process_time() - began
     moving = rows = 0.0

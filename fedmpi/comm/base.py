@@ -53,10 +53,10 @@ class Comm(ABC):
         Returns a Summed, which describes how this was done.
         """
 
-    def place(self, totals: Mapping[str, Total]) -> None:
+    def allocate(self, totals: Mapping[str, Total]) -> None:
         """Move empty totals, in place, into memory from which `sum` adds them without a copy.
 
-        The totals are valid until the next totals of the same names are placed.
+        The totals are valid until the next totals of the same names are allocated.
         """
         return
 

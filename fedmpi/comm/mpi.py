@@ -57,7 +57,7 @@ class Mpi(Comm):
             regret=sum(record.regret for record in records),
         )
 
-    def place(self, totals: Mapping[str, Total]) -> None:
+    def allocate(self, totals: Mapping[str, Total]) -> None:
         """Move empty totals, in place, into memory from which `sum` adds them without a copy."""
         if self.size == 1:
             return

@@ -100,7 +100,7 @@ class Simulation:
         given, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
         returned.sums(given, self.algorithm)
         sums = dict(given)
-        self.comm.place(sums)
+        self.comm.allocate(sums)
         with phases("move"):
             moved = self._placement.move(cohort, ranks)
         with phases("train"):

@@ -7,10 +7,10 @@ import numpy as np
 from fedmpi import returned
 from fedmpi.arrays import Integers, Reals
 from fedmpi.comm.base import Comm
+from fedmpi.round.assignment import assign, at_home
 from fedmpi.round.cohort import Cohort
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.pace import Pace
-from fedmpi.round.place import at_home, place
 
 
 class Placement:
@@ -29,7 +29,7 @@ class Placement:
         experiment, comm, pace = self._experiment, self._comm, self._pace.seconds
         work = np.where(cohort.dropped, 0.0, experiment.work(cohort.clients))
         if not self._remembers:
-            return place(work, pace), work
+            return assign(work, pace), work
         homes = experiment.memories.homes_of(cohort.clients)
         asked = np.flatnonzero(np.where(homes < 0, 0, homes) == comm.rank)
         loads = np.zeros(len(work))
@@ -39,7 +39,7 @@ class Placement:
             returned.number(load, experiment.algorithm, "load", wanted, sys.float_info.max)
             loads[i] = load
         work = work * comm.sum_array(loads)
-        return at_home(place(work, pace), work, homes), work
+        return at_home(assign(work, pace), work, homes), work
 
     def move(self, cohort: Cohort, ranks: Integers) -> int:
         """Move the clients' memories to their `ranks`; return the bytes sent. Collective."""

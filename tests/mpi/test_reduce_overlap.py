@@ -119,7 +119,7 @@ def test_placed_totals_hold_the_sums_of_totals_elsewhere(comm, algorithm, level)
     rng = np.random.default_rng(comm.rank)
     for turn in range(6):
         placed, free = {"weights": Total(LAYOUT, level)}, {"weights": Total(LAYOUT, level)}
-        comm.place(placed)
+        comm.allocate(placed)
         assert not (placed["weights"].sum.any() or placed["weights"].touched.any())
         values = rng.standard_normal(50).astype(np.float32)
         units = placed["weights"].starts.size - 1

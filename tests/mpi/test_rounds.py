@@ -91,7 +91,7 @@ def test_shuffled_placement_changes_nothing(comm, monkeypatch, method):
     for seed in range(2):
         draw = np.random.default_rng(seed)  # the same on all ranks, as a placement must be
         monkeypatch.setattr(
-            placement, "place", lambda costs, pace, d=draw: d.integers(0, comm.size, len(costs))
+            placement, "assign", lambda costs, pace, d=draw: d.integers(0, comm.size, len(costs))
         )
         shuffled, again = weights_after(comm, method, 3)
         np.testing.assert_array_equal(shuffled, expected)

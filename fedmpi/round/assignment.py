@@ -6,7 +6,7 @@ from fedmpi.arrays import Integers, Reals
 from fedmpi.kernels import longest_first
 
 
-def place(costs: Reals, pace: Reals) -> Integers:
+def assign(costs: Reals, pace: Reals) -> Integers:
     """Assign each client, costliest first, to the rank that becomes free first.
 
     This is longest processing time first (Graham, SIAM J. Appl. Math. 1969). Every rank computes
@@ -36,7 +36,7 @@ def at_home(ranks: Integers, costs: Reals, homes: Integers) -> Integers:
     Parameters
     ----------
     ranks : int64[n]
-        Ranks from `place`; the load of each rank does not change.
+        Ranks from `assign`; the load of each rank does not change.
     costs : float64[n]
     homes : int64[n]
         The rank that holds each client's memory, -1 for none.

@@ -5,28 +5,28 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fedmpi.round.place import at_home, place
+from fedmpi.round.assignment import assign, at_home
 
 
 def test_longest_first_evens_out_the_load():
     costs = np.array([7.0, 5, 4, 3, 3, 2])
-    ranks = place(costs, np.ones(3))
+    ranks = assign(costs, np.ones(3))
     assert ranks.tolist() == [0, 1, 2, 2, 1, 0]  # 7 | 5 | 4, then 3 to 4, 3 to 5, 2 to 7
 
 
 def test_a_rank_of_half_the_pace_gets_half_the_work():
-    ranks = place(np.ones(90), np.array([1.0, 2.0]))
+    ranks = assign(np.ones(90), np.array([1.0, 2.0]))
     assert np.bincount(ranks).tolist() == [60, 30]
 
 
 def test_more_ranks_than_clients_leave_some_idle():
-    assert len(set(place(np.ones(2), np.ones(5)))) == 2
+    assert len(set(assign(np.ones(2), np.ones(5)))) == 2
 
 
 def test_the_answer_is_the_same_everywhere():
     costs = np.random.default_rng(0).random(1000)
-    first = place(costs, np.ones(7))
-    np.testing.assert_array_equal(place(costs.copy(), np.ones(7)), first)
+    first = assign(costs, np.ones(7))
+    np.testing.assert_array_equal(assign(costs.copy(), np.ones(7)), first)
     load = np.bincount(first, costs)
     assert load.max() / load.mean() < 1.01
 
@@ -41,7 +41,7 @@ def test_clients_of_equal_cost_stay_at_home_where_there_is_room():
 
 def test_staying_at_home_leaves_every_load_as_it_was(rng):
     costs, homes = rng.integers(1, 4, 60).astype(float), rng.integers(-1, 4, 60)
-    ranks = place(costs, np.ones(5))
+    ranks = assign(costs, np.ones(5))
     stayed = at_home(ranks, costs, homes)
     for cost in (1, 2, 3):
         alike = costs == cost
@@ -71,7 +71,7 @@ def test_at_home_equals_its_twin(rng, costs, size):
     for clients in (0, 1, 7, 200):
         cost = rng.integers(1, costs + 1, clients) / 3
         homes = rng.integers(-1, size + 1, clients)  # one rank more than now
-        ranks = place(cost, np.ones(size))
+        ranks = assign(cost, np.ones(size))
         found = at_home(ranks, cost, homes)
         assert found.tolist() == one_after_the_other(ranks, cost, homes).tolist()
         assert found.dtype == np.int64
