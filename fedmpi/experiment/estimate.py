@@ -38,8 +38,8 @@ def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -
     span = spans(devices, cohort.clients, down, up, flops)
     late = schedule.late(span) & ~lost
     up[late] = schedule.through(span, devices, cohort.clients, up)[late]
-    settled = schedule.settled(span, late, lost)
-    settled = share_uplinks(settled, devices, cohort.clients, up)
+    seen = schedule.cut_off(span, late, lost)
+    seen = share_uplinks(seen, devices, cohort.clients, up)
     alone, of_several = memory_of_a_rank(experiment)
     return _model(experiment) | {
         "clients": len(cohort.clients),
@@ -48,7 +48,7 @@ def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -
         "bytes_down": int(down.sum()),
         "bytes_up": int(up.sum()),
         "flops": float(flops.sum()),
-        "virtual_seconds": experiment.schedule.end(0.0, settled, late | lost),
+        "virtual_seconds": experiment.schedule.end(0.0, seen, late | lost),
         "memory_of_a_rank": alone,
         "memory_of_one_of_several": of_several,
         "memory_of_a_device": memory_of_a_device(experiment),

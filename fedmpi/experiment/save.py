@@ -178,7 +178,7 @@ def _place_memories(simulation: Simulation, kept: Checkpoint) -> None:
         raise ResultError(f"{kept.path}: holds the memory of a client that this run does not have")
     clients = np.array(held, np.int64)
     homes = np.arange(clients.size) % comm.size
-    store.settle(clients, homes)
+    store.set_homes(clients, homes)
     for client in clients[homes == comm.rank].tolist():
         store.stage(client, unpack(kept.client(client)))
     store.commit()

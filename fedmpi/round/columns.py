@@ -132,7 +132,7 @@ def fill_times(clients: AnyArray, conditions: Conditions) -> float:
     devices, start = conditions.devices, conditions.start
     late, dropped = np.isin(clients["status"], SILENCED), clients["status"] == DROPPED
     schedule = conditions.for_each(clients["client"])
-    span = schedule.settled(_spans(clients, devices), late, dropped)
+    span = schedule.cut_off(_spans(clients, devices), late, dropped)
     span = share_uplinks(span, devices, clients["client"], clients["bytes_up"])
     end = conditions.schedule.end(start, span, late | dropped)
     moved = clients["bytes_down"] + clients["bytes_up"]

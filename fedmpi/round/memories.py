@@ -125,7 +125,7 @@ class ClientStore:
         homes = self.homes_of(clients)
         return np.where(homes < 0, clients % ranks, homes)
 
-    def settle(self, clients: Integers, ranks: Integers) -> None:
+    def set_homes(self, clients: Integers, ranks: Integers) -> None:
         """Record that the memories of `clients` int64[n] are now on `ranks` int64[n]."""
         self._home[clients] = ranks + 1
 
@@ -149,7 +149,7 @@ class ClientStore:
 
         for client, data in transferred(comm, leaving, take):
             self._put((client, "kept"), unpack(data))
-        self.settle(clients, ranks)
+        self.set_homes(clients, ranks)
         return sent
 
     def _take_out(self, client: int) -> bytes:

@@ -30,7 +30,7 @@ class Conditions:
     def for_each(self, clients: Integers | Any) -> Schedule:
         """Return a Schedule in which the reports of `clients` are late after they went away, too.
 
-        Use it for `late`, `through` and `settled`. The end of a round follows from `schedule`.
+        Use it for `late`, `through` and `cut_off`. The end of a round follows from `schedule`.
         """
         if self.left is None:
             return self.schedule

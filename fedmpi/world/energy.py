@@ -10,7 +10,7 @@ JOULES_PER_KWH = 3.6e6
 
 
 def joules(devices: Devices, clients: Integers, span: Spans, bytes_moved: Integers) -> Reals:
-    """Return the energy in joules of `clients` int64[n] in settled Spans, float64[n].
+    """Return the energy in joules of `clients` int64[n] in their Spans, cut off, float64[n].
 
     A device draws power_w while it computes, and idle_w while it receives and sends. Its radio
     takes joule_per_mb for each 10^6 bytes of `bytes_moved` int64[n], up and down together.

@@ -38,10 +38,10 @@ class Schedule:
         whole: Integers = np.clip(through, 0, bytes_up).astype(np.int64)
         return whole
 
-    def settled(self, span: Spans, late: Bools, dropped: Bools) -> Spans:
-        """Return the Spans as the server sees them, float64[n]; `late` and `dropped` are bool[n].
+    def cut_off(self, span: Spans, late: Bools, dropped: Bools) -> Spans:
+        """Return the Spans, cut off as the server sees them; `late` and `dropped` are bool[n].
 
-        The Spans of a late client end at the deadline. A lost client has only received.
+        The Span of a late client ends at the deadline. A lost client has only received.
         """
         down = np.minimum(span.down, self.deadline_s)
         left = self.deadline_s - down
@@ -52,9 +52,9 @@ class Schedule:
     def end(self, start: float, span: Spans, missing: Bools) -> float:
         """Return the virtual second at which a round that began at `start` ends.
 
-        `span` are settled Spans [n]; `missing` bool[n] marks late and dropped clients. If any
-        client is missing, the server waits for the deadline. Without a deadline it notices a lost
-        connection at once, so the last client to report or to be lost ends the round. A round
+        `span` are Spans [n] from `cut_off`; `missing` bool[n] marks late and dropped clients. If
+        any client is missing, the server waits for the deadline. Without a deadline it notices a
+        lost connection at once, so the last client to report or to be lost ends the round. A round
         without clients takes no time.
         """
         if missing.any() and math.isfinite(self.deadline_s):

@@ -13,7 +13,7 @@ def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_
     chunk, clients, size = transfer.CHUNK // 4, np.arange(40), 1_000_000
     monkeypatch.setattr(transfer, "CHUNK", chunk)
     store = ClientStore(np.zeros(40, np.int32), 1 << 22, tmp_path)
-    store.settle(clients, clients * 0)
+    store.set_homes(clients, clients * 0)
     for client in clients.tolist() if comm.rank == 0 else []:
         store.stage(client, {"x": np.full(size, client, np.float32)})
     store.commit()

@@ -141,7 +141,7 @@ def test_homes_are_known_to_the_ranks_that_share_them():
     shared = np.zeros(901, np.int32)
     store, other = ClientStore(shared), ClientStore(shared)
     assert store.homes_of(np.array([4, 0])).tolist() == [-1, -1]
-    store.settle(np.array([2, 70]), np.array([1, 0]))
+    store.set_homes(np.array([2, 70]), np.array([1, 0]))
     for one in (store, other):
         assert one.homes_of(np.array([2, 3, 70, 900])).tolist() == [1, -1, 0, -1]
 

@@ -111,8 +111,8 @@ def test_a_report_after_its_client_went_away_is_lost():
     conditions, clients = Conditions(found, Schedule(11.0), 100.0, left), np.arange(3)
     late = conditions.for_each(clients).late(span)
     assert late.tolist() == [True] * 3 and conditions.away(clients, late).tolist() == [1, 0, 0]
-    settled = conditions.for_each(clients).settled(span, late, np.zeros(3, bool))
-    assert settled.total.tolist() == [5, 11, 11] and settled.compute.tolist() == [1, 4, 4]
+    seen = conditions.for_each(clients).cut_off(span, late, np.zeros(3, bool))
+    assert seen.total.tolist() == [5, 11, 11] and seen.compute.tolist() == [1, 4, 4]
     waits = Conditions(found, Schedule(), 100.0, left)
     assert waits.for_each(clients).late(span).tolist() == [True, False, False]
 

@@ -60,27 +60,27 @@ def test_at_a_deadline(devices, clients, span, deadline, late, through, up, end)
     assert found.tolist() == [bool(flag) for flag in late]
     sent = np.where(found, schedule.through(span, devices, clients, SENT), SENT)
     assert sent.tolist() == through
-    settled = schedule.settled(span, found, NOBODY)
-    assert settled.down.tolist() == [2] * 3 and settled.compute.tolist() == [3] * 3
-    assert settled.up.tolist() == up
-    assert schedule.end(100.0, settled, found) == 100 + end
+    seen = schedule.cut_off(span, found, NOBODY)
+    assert seen.down.tolist() == [2] * 3 and seen.compute.tolist() == [3] * 3
+    assert seen.up.tolist() == up
+    assert schedule.end(100.0, seen, found) == 100 + end
 
 
 def test_a_deadline_in_the_middle_of_training_and_of_the_download(devices, clients, span):
     for deadline, down, compute in ((4.0, 2, 2), (1.5, 1.5, 0)):
         schedule = Schedule(deadline)
-        settled = schedule.settled(span, ~NOBODY, NOBODY)
-        assert settled.down.tolist() == [down] * 3 and settled.compute.tolist() == [compute] * 3
-        assert settled.up.tolist() == [0] * 3
+        seen = schedule.cut_off(span, ~NOBODY, NOBODY)
+        assert seen.down.tolist() == [down] * 3 and seen.compute.tolist() == [compute] * 3
+        assert seen.up.tolist() == [0] * 3
         assert schedule.through(span, devices, clients, SENT).tolist() == [0] * 3
 
 
 def test_the_lost_have_received_and_no_more(span):
     lost = np.array([True, False, False])
-    settled = Schedule().settled(span, NOBODY, lost)
-    assert settled.total.tolist() == [2, 10, 8]
-    assert Schedule().end(0.0, settled, lost) == 10  # the server notices at once
-    assert Schedule(20.0).end(0.0, settled, lost) == 20  # here it waits until the deadline
+    seen = Schedule().cut_off(span, NOBODY, lost)
+    assert seen.total.tolist() == [2, 10, 8]
+    assert Schedule().end(0.0, seen, lost) == 10  # the server notices at once
+    assert Schedule(20.0).end(0.0, seen, lost) == 20  # here it waits until the deadline
 
 
 def test_the_slowest_ends_a_round_that_all_complete(span):

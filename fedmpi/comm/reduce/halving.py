@@ -21,7 +21,7 @@ from fedmpi.arrays import Integers
 from fedmpi.comm.reduce.cost import Cost
 from fedmpi.comm.reduce.forecast import Forecast
 from fedmpi.comm.reduce.link import NOTHING, Link
-from fedmpi.comm.reduce.message import add, encode, settle
+from fedmpi.comm.reduce.message import add, clear_negative_zeros, encode
 from fedmpi.comm.reduce.packed import PackedField
 
 
@@ -80,7 +80,7 @@ def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
         if level.odd is not None:
             _at(link, first, depth, True)
             add(link, field, link.swap(NOTHING, None, level.odd))
-    settle(field, *cuts[-1].keep)
+    clear_negative_zeros(field, *cuts[-1].keep)
     most = ceil(log2(link.size))
     for depth, level in reversed([*enumerate(cuts)]):
         _at(link, first, 2 * most - 1 - depth, level.alone)

@@ -111,7 +111,7 @@ def add(link: Link, field: PackedField, message: Octets, *, fresh: bool = False)
         kernels.pack.set_bits(units, field.bits)
 
 
-def settle(field: Field, lo: int, hi: int) -> None:
+def clear_negative_zeros(field: Field, lo: int, hi: int) -> None:
     """Give the finished coordinates lo..hi-1 the bits that they will have on the other ranks.
 
     Exact sums are unchanged. In float32, -0 becomes +0, as it does on the ranks that receive the

@@ -10,7 +10,7 @@ from fedmpi.arrays import Integers
 from fedmpi.comm.reduce.cost import Cost
 from fedmpi.comm.reduce.forecast import Forecast
 from fedmpi.comm.reduce.link import Link
-from fedmpi.comm.reduce.message import add, encode, settle
+from fedmpi.comm.reduce.message import add, clear_negative_zeros, encode
 from fedmpi.comm.reduce.packed import PackedField
 
 
@@ -29,7 +29,7 @@ def reduce(link: Link, field: PackedField, plan: Forecast) -> None:
     """Add up `field` over the ranks, in place."""
     bounds = scatter(link, field, plan)
     lo, hi = (int(bound) for bound in bounds[link.rank : link.rank + 2])
-    settle(field, lo, hi)
+    clear_negative_zeros(field, lo, hi)
     messages = link.allgather(encode(link, field, lo, hi))
     for rank, message in enumerate(messages):
         if rank != link.rank:
