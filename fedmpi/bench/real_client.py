@@ -78,7 +78,7 @@ class Client:
         job = Job(number, round, state, plan, 1.0)
         (done,) = visits(self._server, experiment.engine, [job])
         if done.memory is not None:
-            self._memory.stage(number, done.memory)
+            self._memory.prepare(number, done.memory)
             self._memory.commit()
         if done.arrival is None:
             raise SystemExit(f"bench world: client {number} is rejected: {done.reason}")

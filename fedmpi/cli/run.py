@@ -207,7 +207,7 @@ def _execute(
         environ=dict(os.environ),
         command=tuple(sys.argv),
         warn=_warn,
-        stage=stages,
+        announce=stages,
         **how,
     )
     kind = "none" if args.quiet or comm.rank else args.progress

@@ -44,13 +44,13 @@ Sampling: TypeAlias = Callable[[AnyArray, AnyArray], Samples]
 """(x, targets) -> Samples of a run's data set."""
 
 
-def unseen(text: str) -> None:
-    """Ignore a step of the start: the default for `stage`."""
+def unannounced(text: str) -> None:
+    """Ignore a step of the start: the default for `announce`."""
 
 
 def assemble(
     resolved: Resolved, comm: Comm, root: Path | None, cache: Path | None = None,
-    progress: Progress | None = None, stage: Callable[[str], None] = unseen,
+    progress: Progress | None = None, announce: Callable[[str], None] = unannounced,
     environ: Mapping[str, str] | None = None,
 ) -> Experiment:
     """Return the Experiment of a Resolved configuration; collective over `comm`.
@@ -59,11 +59,11 @@ def assemble(
     `environ`, the environment of the command line, is given, models are cached in `cache` too. The
     first rank of each node reads the data; all ranks of the node share its copy. An invalid
     experiment raises AlikeError on all ranks (with a single rank, the error itself). `progress`
-    counts each step of the training, and `stage` is called with a text at each step of the start.
+    counts each step of the training; `announce` is called with a text at each step of the start.
     """
-    stage(f"reading the data set {resolved.config.data.name}")
+    announce(f"reading the data set {resolved.config.data.name}")
     dataset = _shared_dataset(resolved, comm, root, cache)
-    stage(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
+    announce(f"splitting it over {resolved.config.clients.number:,} clients, building the model")
     with alike(comm):
         here = comm.rank == 0 or dataset.on_demand
         found = split(resolved, dataset) if here else None

@@ -133,7 +133,7 @@ def a_fresh_instance_goes_on(make: Make) -> str:
     unbroken = run_rounds(whole_run, whole, rounds=ROUNDS)
     state = run_rounds(first, whole, rounds=2)
     for client in first.memories.clients():
-        second.memories.stage(client, unpack(pack(first.memories[client])))
+        second.memories.prepare(client, unpack(pack(first.memories[client])))
     second.memories.commit()
     state = copied(state)
     resumed = run_rounds(second, whole, rounds=ROUNDS, first=2, state=state)
@@ -205,7 +205,7 @@ def run_rounds(
                 if done.reason:
                     raise FedmpiError(f"client {done.job.client} is rejected: {done.reason}")
                 if done.memory is not None:
-                    store.stage(done.job.client, unpack(pack(done.memory)))
+                    store.prepare(done.job.client, unpack(pack(done.memory)))
             for key, total in sums.items():
                 totals[key].join(total)
         store.commit()

@@ -16,7 +16,7 @@ from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
 from fedmpi.errors import RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
-from fedmpi.experiment.assemble import assemble, unseen
+from fedmpi.experiment.assemble import assemble, unannounced
 from fedmpi.experiment.provenance import kept_in, mixture, provenance, schedules_so_far
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.result_lock import failure_recorded, locked_by_run
@@ -51,7 +51,7 @@ class Start:
     line, for the record. `force` allows a resumed run to use changed data or code, and `rebuild`
     first makes the result file again from the checkpoint.
     `warn` is called, in a separate thread, with a text about ranks that seem to be stopped,
-    and `stage` with a text at each step of the start.
+    and `announce` with a text at each step of the start.
     """
 
     out: Path
@@ -65,7 +65,7 @@ class Start:
     environ: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     warn: Callable[[str], None] = warnings.warn
-    stage: Callable[[str], None] = unseen
+    announce: Callable[[str], None] = unannounced
 
 
 @user_code.exit_as_error()
@@ -86,12 +86,12 @@ def execute(
         _check_versions(comm, start)
         comm.sum_by(resolved.config.collective.algorithm, start.cache)
         experiment = assemble(
-            resolved, comm, start.data_root, start.cache, watch, start.stage, start.environ
+            resolved, comm, start.data_root, start.cache, watch, start.announce, start.environ
         )
         digests = digests_of(experiment, comm)
         agree(comm, digests)
         if resolved.config.run.train_twice:
-            start.stage("training clients twice")
+            start.announce("training clients twice")
             train_twice(experiment, comm, resolved.config.run.train_twice)
         simulation = Simulation(experiment, comm, stop, watch)
         lost, passed, older = "", 0.0, ""
@@ -104,7 +104,7 @@ def execute(
             checkpoint.use_previous(start.out)
         for note in (lost, older, uncounted(experiment.layout)):
             _warn(writer, note, start)
-        start.stage("training the first round")
+        start.announce("training the first round")
         with failure_recorded(writer, lock, start.out, comm):
             try:
                 trained = _rounds(simulation, writer, start.out, began, progress, watch)

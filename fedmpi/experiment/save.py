@@ -180,5 +180,5 @@ def _place_memories(simulation: Simulation, kept: Checkpoint) -> None:
     homes = np.arange(clients.size) % comm.size
     store.set_homes(clients, homes)
     for client in clients[homes == comm.rank].tolist():
-        store.stage(client, unpack(kept.client(client)))
+        store.prepare(client, unpack(kept.client(client)))
     store.commit()

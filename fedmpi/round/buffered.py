@@ -197,7 +197,7 @@ class Buffered(Cohorts):
         """Return float64[n, 3] of bytes down, bytes up and FLOPs; one rank computes each row."""
         experiment, comm, costs = self._experiment, self._comm, np.zeros((len(clients), 3))
         server, seed = experiment.server_side(), experiment.config.run.seed
-        for i in np.flatnonzero(self._store.asked_by(clients, comm.size) == comm.rank).tolist():
+        for i in np.flatnonzero(self._store.ranks_for(clients, comm.size) == comm.rank).tolist():
             client = int(clients[i])
             plan = experiment.plan(state, round, client)
             cost = experiment.costs.of(plan, client)

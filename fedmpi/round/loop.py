@@ -155,7 +155,7 @@ class Simulation:
         self.cohorts.restore(arrays["cohorts"])
 
     def _discard(self) -> None:
-        """Discard the staged memories and the early sums of this round."""
+        """Discard the prepared memories and the early sums of this round."""
         self.store.discard()
         self._early.drop()
 
@@ -243,7 +243,7 @@ class Simulation:
             for stage in () if done.reason else experiment.stages:
                 stage.seal(sums, self.next_round, job.client, cohort)
             if done.memory is not None:
-                self.store.stage(job.client, done.memory)
+                self.store.prepare(job.client, done.memory)
         return row, done.reason if row["status"] == REJECTED else ""
 
     def _step(self, sums: Sums, cohort: Cohort, clients: AnyArray) -> None:

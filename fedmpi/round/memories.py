@@ -63,8 +63,8 @@ def unpack(data: bytes | bytearray) -> dict[str, AnyArray]:
 class ClientStore:
     """The client memories held by this rank, by client id.
 
-    A new memory is staged and takes effect only with `commit`, so that an interrupted round leaves
-    none behind. Reading an unknown client gives an empty dict.
+    A new memory is prepared and takes effect only with `commit`, so that an interrupted round
+    leaves none behind. Reading an unknown client gives an empty dict.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class ClientStore:
     ) -> None:
         self._limit, self._filed, self._size = limit, Spill(folder), 0
         self._held: OrderedDict[Hashable, Memory] = OrderedDict()
-        self._staged: set[int] = set()
+        self._prepared: set[int] = set()
         self._home = np.asarray(homes, np.int32)  # rank + 1, 0 for none
 
     def __getitem__(self, client: int) -> Memory:
@@ -94,22 +94,22 @@ class ClientStore:
         key = client, "kept"
         return self._filed.get(key) if key in self._filed else pack(self._held[key])
 
-    def stage(self, client: int, arrays: Memory) -> None:
-        """Stage a client's next memory, a dict of arrays, which takes effect with `commit`."""
-        self._staged.add(client)
-        self._put((client, "staged"), arrays)
+    def prepare(self, client: int, arrays: Memory) -> None:
+        """Set aside a client's next memory, a dict of arrays, which takes effect with `commit`."""
+        self._prepared.add(client)
+        self._put((client, "prepared"), arrays)
 
     def commit(self) -> None:
-        """Replace memories by the staged ones."""
-        for client in sorted(self._staged):
-            self._put((client, "kept"), self._pop((client, "staged")))
-        self._staged.clear()
+        """Replace memories by the prepared ones."""
+        for client in sorted(self._prepared):
+            self._put((client, "kept"), self._pop((client, "prepared")))
+        self._prepared.clear()
 
     def discard(self) -> None:
-        """Discard the staged memories."""
-        for client in self._staged:
-            self._pop((client, "staged"))
-        self._staged.clear()
+        """Discard the prepared memories."""
+        for client in self._prepared:
+            self._pop((client, "prepared"))
+        self._prepared.clear()
 
     def clients(self) -> list[int]:
         """Return the ids of the clients with a memory on this rank, ascending."""
@@ -120,7 +120,7 @@ class ClientStore:
         """Return the rank that holds each client's memory, int64[n], or -1 if no rank does."""
         return self._home[clients].astype(np.int64) - 1
 
-    def asked_by(self, clients: Integers, ranks: int) -> Integers:
+    def ranks_for(self, clients: Integers, ranks: int) -> Integers:
         """Return int64[n]: the rank with the memory of each of `clients`, else any of `ranks`."""
         homes = self.homes_of(clients)
         return np.where(homes < 0, clients % ranks, homes)

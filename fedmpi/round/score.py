@@ -42,7 +42,7 @@ def score_of(experiment: Experiment, state: State, round: int, comm: Comm) -> Sc
         rng = rng_for(experiment.config.run.seed, "own-models", round)
         clients = np.sort(rng.choice(able, most, replace=False, shuffle=False))
     tally, mean = np.zeros((2, len(clients)), np.int64), _Mean(experiment, len(clients))
-    ranks = experiment.memories.asked_by(clients, comm.size)
+    ranks = experiment.memories.ranks_for(clients, comm.size)
     for place in np.flatnonzero(ranks == comm.rank).tolist():
         client = int(clients[place])
         own = algorithm.own(state, client)

@@ -44,6 +44,6 @@ def one_round(algorithm, state, reports, round=0):
         done = visit(server, Job(report.client, round, state, plan, share), report)
         done = add(algorithm, sums, done, done.arrival)
         if done.memory is not None:
-            store.stage(report.client, done.memory)
+            store.prepare(report.client, done.memory)
     store.commit()
     return algorithm.step(state, sums, round)

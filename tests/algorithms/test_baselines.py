@@ -150,7 +150,7 @@ class TestFedBN:
         assert plan.up == plan.down and outside.sum() == left
         assert names >= {"bn1.running_mean", "bn1.running_var"} and len(names) == left // 4
         job, report = trained(made, {"weights": made.weights}, 0, 3)
-        made.memories.stage(3, made.algorithm.remember(job, report, {}, None))
+        made.memories.prepare(3, made.algorithm.remember(job, report, {}, None))
         made.memories.commit()
         state = {"weights": made.weights * 2}
         start = made.algorithm.plan(state, 1, 3).start

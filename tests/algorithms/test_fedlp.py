@@ -118,7 +118,7 @@ def test_a_private_head_stays_with_its_client():
     made = experiment("fedlp-hetero", prefer=1, chance=1.0)
     state = {"weights": made.weights}
     job, report = trained(made, state, 0, 3)
-    made.memories.stage(3, made.algorithm.remember(job, report, {}, None))
+    made.memories.prepare(3, made.algorithm.remember(job, report, {}, None))
     made.memories.commit()
     mine, other = (made.algorithm.plan({"weights": made.weights}, 1, c) for c in (3, 4))
     assert np.array_equal(mine.private, report.private) and other.private is None

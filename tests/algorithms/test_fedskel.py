@@ -48,7 +48,7 @@ def after_set(algorithm, state, scores, client=0, weights=WEIGHTS, store=None):
 
 def keep(store, client, memory):
     """Let a client have this memory."""
-    store.stage(client, memory)
+    store.prepare(client, memory)
     store.commit()
 
 
@@ -115,7 +115,7 @@ def test_dropped_filters_do_not_move_at_all(settings):
     state = {"weights": made.weights}
     for round in range(2):
         job, report = trained(made, state, round, 3)
-        store.stage(3, algorithm.remember(job, report, {}, None))
+        store.prepare(3, algorithm.remember(job, report, {}, None))
         store.commit()
     plan = job.plan
     dropped = plan.up.mask() == 0

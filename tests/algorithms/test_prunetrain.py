@@ -92,7 +92,7 @@ class TestFedMTL:
         models = found.weights + rng.normal(size=(clients, found.layout.size)).astype(np.float32)
         models[:, ~found.layout.trained] = 1
         for client in range(clients):
-            found.memories.stage(client, {"own": models[client]})
+            found.memories.prepare(client, {"own": models[client]})
         found.memories.commit()
         state = found.algorithm.start(found.weights) | {"weights": models.mean(axis=0)}
         columns = torch.tensor(models.T.astype(np.float64), requires_grad=True)

@@ -15,7 +15,7 @@ def test_moving_memories_takes_a_bounded_number_of_bytes(comm, monkeypatch, tmp_
     store = ClientStore(np.zeros(40, np.int32), 1 << 22, tmp_path)
     store.set_homes(clients, clients * 0)
     for client in clients.tolist() if comm.rank == 0 else []:
-        store.stage(client, {"x": np.full(size, client, np.float32)})
+        store.prepare(client, {"x": np.full(size, client, np.float32)})
     store.commit()
     exchange, largest, grown, before = comm.exchange, [0], [0], resident()
 
@@ -54,5 +54,5 @@ def test_client_memories_follow_their_clients(comm):
             assert store.clients() == mine
         for client in mine:
             assert store[client].get("rounds", 0) == shift
-            store.stage(client, {"rounds": np.array(shift + 1), "x": np.full(9, client)})
+            store.prepare(client, {"rounds": np.array(shift + 1), "x": np.full(9, client)})
         store.commit()

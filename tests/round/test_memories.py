@@ -55,14 +55,14 @@ def test_an_unknown_client_has_an_empty_memory():
     assert ClientStore()[5] == {}
 
 
-def test_a_staged_memory_counts_only_after_commit():
+def test_a_prepared_memory_counts_only_after_commit():
     store = ClientStore()
-    store.stage(1, memory(1))
+    store.prepare(1, memory(1))
     assert store[1] == {} and store.clients() == []
     store.discard()
     store.commit()
     assert store[1] == {}
-    store.stage(1, memory(1))
+    store.prepare(1, memory(1))
     store.commit()
     assert store[1]["count"] == 1 and store.clients() == [1]
 
@@ -70,7 +70,7 @@ def test_a_staged_memory_counts_only_after_commit():
 def test_memory_stays_below_the_limit_and_the_disk_holds_the_rest(tmp_path):
     store = ClientStore(limit=2 * (408 + ENTRY) + 900, folder=tmp_path)
     for client in range(20):
-        store.stage(client, memory(client))
+        store.prepare(client, memory(client))
     store.commit()
     assert store.clients() == list(range(20))
     assert store._size <= 2 * (408 + ENTRY) + 900 and len(list(store._filed)) == 18
@@ -146,18 +146,18 @@ def test_homes_are_known_to_the_ranks_that_share_them():
         assert one.homes_of(np.array([2, 3, 70, 900])).tolist() == [1, -1, 0, -1]
 
 
-def test_a_round_costs_what_it_stages(monkeypatch):
-    """To commit or discard looks at the memories staged in the round, not at all memories."""
+def test_a_round_costs_what_it_prepares(monkeypatch):
+    """To commit or discard looks at the memories prepared in the round, not at all memories."""
     store, looked = ClientStore(), []
     for client in range(1000):
-        store.stage(client, memory(client))
+        store.prepare(client, memory(client))
     store.commit()
     pop = store._pop
     monkeypatch.setattr(store, "_pop", lambda key: (looked.append(key), pop(key))[1])
-    store.stage(7, {"count": np.array(70)})
+    store.prepare(7, {"count": np.array(70)})
     store.discard()
     assert store[7]["count"] == 7
-    store.stage(7, {"count": np.array(70)})
+    store.prepare(7, {"count": np.array(70)})
     store.commit()
     assert store[7]["count"] == 70 and store.clients() == list(range(1000))
     assert {client for client, _ in looked} == {7}

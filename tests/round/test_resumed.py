@@ -53,7 +53,7 @@ def taken_up(old, new):
     arrays = copy.deepcopy(checkpoint_parts.by_name(old.arrays()))
     new.restore(checkpoint_parts.by_part(SimpleNamespace(arrays=arrays, path="")))
     for client in old.store.clients():
-        new.store.stage(client, unpack(old.store.packed(client)))
+        new.store.prepare(client, unpack(old.store.packed(client)))
     new.store.commit()
     new.next_round, new.virtual_time = old.next_round, old.virtual_time
 
