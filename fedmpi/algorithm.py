@@ -201,7 +201,7 @@ class Algorithm(ABC):
         return True
 
     @classmethod
-    def together(cls, keys: Any) -> bool:
+    def synchronous(cls, keys: Any) -> bool:
         """Return whether a step needs reports of its own round, which excludes mode "async"."""
         return False
 

@@ -45,7 +45,7 @@ class Stage:
         True if the stage may change the number of bytes of a message.
     last : bool
         True if no other stage may follow.
-    together : bool
+    synchronous : bool
         True if the clients of a round must be at work at the same time.
     """
 
@@ -55,7 +55,7 @@ class Stage:
     scales: bool = False
     resizes: bool = False
     last: bool = False
-    together: bool = False
+    synchronous: bool = False
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

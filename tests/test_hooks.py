@@ -82,7 +82,7 @@ def test_an_attribute_of_another_type_is_no_misspelt_attribute():
          "is True; it must be a method, (self, job: "),
         ({"sends_as_planned": lambda self, keys: True},
          "is a method of objects; it must be a method of the class: write @classmethod above"),
-        ({"together": classmethod(lambda cls: True)},
+        ({"synchronous": classmethod(lambda cls: True)},
          "takes (cls); it must take (cls, keys)"),
         ({"level": lambda self: "layer"}, "is a method; it must be a value, or @property"),
         ({"by_policy": lambda self: True}, "is a method; it must be @property"),

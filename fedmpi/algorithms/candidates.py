@@ -81,7 +81,7 @@ class Candidates(Algorithm):
         return False
 
     @classmethod
-    def together(cls, keys: Keys) -> bool:
+    def synchronous(cls, keys: Keys) -> bool:
         """Return whether there is a choice: statistics of two candidates must not be mixed."""
         return keys.candidates > 1
 

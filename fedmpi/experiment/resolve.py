@@ -177,7 +177,7 @@ def _named(config: configuration.Config, text: str, place: str) -> Resolved:
     _check_personal(cls, place)
     _check_stages([stage for stage, _ in stages], place)
     if config.schedule.mode == "async":
-        _check_together(cls, keys, [stage for stage, _ in stages], place)
+        _check_synchronous(cls, keys, [stage for stage, _ in stages], place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     loss, metrics = _judges(config.model, place)
@@ -231,12 +231,12 @@ def _check_stages(stages: Sequence[type[Stage]], place: str) -> None:
             raise ConfigError(f"{place}: stage {stage.name}: must be the last [[stage]]")
 
 
-def _check_together(
+def _check_synchronous(
     cls: type[Algorithm], keys: Keys, stages: Sequence[type[Stage]], place: str
 ) -> None:
     """Raise ConfigError if a method or a stage must not mix reports of different rounds."""
-    found = [f"algorithm {cls.name}"] if cls.together(keys) else []
-    found += [f"stage {stage.name}" for stage in stages if stage.together]
+    found = [f"algorithm {cls.name}"] if cls.synchronous(keys) else []
+    found += [f"stage {stage.name}" for stage in stages if stage.synchronous]
     if found:
         raise ConfigError(
             f"{place}: {found[0]}: cannot mix clients that began in different rounds; use "

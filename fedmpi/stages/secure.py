@@ -32,7 +32,7 @@ KEY, SHARE, SEAL, VALUE = 32, 32, 28, 8  # bytes
 class Secure(Stage, name="secure"):
     """Masks every client's contribution to the sums."""
 
-    resizes = last = together = True
+    resizes = last = synchronous = True
 
     class Keys(Section):
         """The keys of a secure stage."""
