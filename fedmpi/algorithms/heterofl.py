@@ -22,5 +22,5 @@ class HeteroFL(Widths, name="heterofl"):
 
     def own(self, state: State, client: int) -> Own | None:
         """Return the client's part of the global model."""
-        _, part = self._parts[self.width_of(client)]
-        return None if part is None else Own(state["weights"], part)
+        _, submodel = self._submodels[self.width_of(client)]
+        return None if submodel is None else Own(state["weights"], submodel)

@@ -47,15 +47,15 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan: the client's part both ways, up without rows of classes it lacks."""
-        place, labels = self.width_of(client, round), required(self.setting.labels)[client]
-        width = self.keys.widths[place]
-        whole, part = self._part(width, round, client) if self.moves else self._parts[place]
-        held = whole.mask() * self._learned
+        number, labels = self.width_of(client, round), required(self.setting.labels)[client]
+        width, made = self.keys.widths[number], self._submodels[number]
+        support, submodel = self._submodel(width, round, client) if self.moves else made
+        held = support.mask() * self._learned
         return Plan(
             down=Support(self.layout, "coordinate", held),
             up=Support(self.layout, "coordinate", held * self._of_labels(labels)),
             known=True,
-            submodel=part and replace(part, divisor=width),
+            submodel=submodel and replace(submodel, divisor=width),
             labels=labels,
             clip=self.keys.clip,
         )

@@ -26,13 +26,13 @@ class Widths(Algorithm):
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
-        self._parts = [self._part(width) for width in keys.widths]
+        self._submodels = [self._submodel(width) for width in keys.widths]
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan of the client's part of the model, both ways."""
         width = self.keys.widths[self.width_of(client)]
         if self.moves:
-            return self._plan(*self._part(width, round, client))
+            return self._plan(*self._submodel(width, round, client))
         return self._plan_of_width(width)
 
     def width_of(self, client: int) -> int:
@@ -48,16 +48,16 @@ class Widths(Algorithm):
         return np.arange(layer.rows) < count
 
     def _plan_of_width(self, width: float) -> Plan:
-        return self._plan(*self._parts[self.keys.widths.index(width)])
+        return self._plan(*self._submodels[self.keys.widths.index(width)])
 
     @staticmethod
-    def _plan(held: Support, part: Submodel | None) -> Plan:
-        return Plan(down=held, up=held, known=True, submodel=part)
+    def _plan(held: Support, submodel: Submodel | None) -> Plan:
+        return Plan(down=held, up=held, known=True, submodel=submodel)
 
-    def _part(
+    def _submodel(
         self, width: float, round: int = 0, client: int = 0
     ) -> tuple[Support, Submodel | None]:
-        """Return the Support of a width, and its Submodel."""
+        """Return the Submodel of a width, None for the whole model, after its Support."""
         if width == 1:
             return Support.all(self.layout), None
         *layers, last = self.layout.layers

@@ -86,7 +86,7 @@ class TestLGFedAvg:
 class TestHeteroFL:
     def test_widths_are_nested_and_cost_what_they_hold(self):
         algorithm = experiment("heterofl", widths=[1.0, 0.5, 0.25]).algorithm
-        held = [support.mask() for support, _ in algorithm._parts]
+        held = [support.mask() for support, _ in algorithm._submodels]
         assert (held[0] >= held[1]).all() and (held[1] >= held[2]).all()
         # conv 4x1x9, conv 6x4x9, linear 8x6, linear 10x8; biases, normalisation of the first
         assert held[1].sum() == 2 * 9 + 5 * 2 + 3 * 2 * 9 + 3 + 4 * 3 + 4 + 10 * 4 + 10
