@@ -32,8 +32,8 @@ def estimate(resolved: Resolved, root: Path | None, cache: Path | None = None) -
     rounds = Synchronous(experiment)
     cohort, down, up, flops = first_round(experiment, rounds)
     conditions = rounds.conditions
-    up[cohort.dropped] = flops[cohort.dropped] = 0
-    devices, lost = conditions.devices, cohort.dropped
+    up[cohort.silent] = flops[cohort.silent] = 0
+    devices, lost = conditions.devices, cohort.silent
     schedule = conditions.for_each(cohort.clients)
     span = spans(devices, cohort.clients, down, up, flops)
     late = schedule.late(span) & ~lost

@@ -31,10 +31,10 @@ class Cohort:
     begun: Integers
 
     @property
-    def dropped(self) -> Bools:
-        """bool[n], True for clients that send nothing."""
-        silent: Bools = self.outcomes != COMPLETED
-        return silent
+    def silent(self) -> Bools:
+        """bool[n], True for clients that send nothing: those that are lost or called off."""
+        found: Bools = self.outcomes != COMPLETED
+        return found
 
 
 class Cohorts(ABC):

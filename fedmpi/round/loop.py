@@ -194,9 +194,9 @@ class Simulation:
         signal came before the last client was started.
         """
         rows, reasons = [], []
-        places = np.flatnonzero(mine & ~cohort.dropped)
+        places = np.flatnonzero(mine & ~cohort.silent)
         server, engine = self.experiment.server_side(), self.experiment.engine
-        for place_in_cohort in np.flatnonzero(mine & cohort.dropped).tolist():
+        for place_in_cohort in np.flatnonzero(mine & cohort.silent).tolist():
             rows.append(self._lose(cohort, place_in_cohort, server, sent))
         for done in visits(server, engine, self._jobs(cohort, places, sums)):
             row, reason = self._take_in(done, sums, sent, cohort.clients)

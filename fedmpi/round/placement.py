@@ -27,7 +27,7 @@ class Placement:
         This is collective if clients keep memories between rounds.
         """
         experiment, comm, pace = self._experiment, self._comm, self._pace.seconds
-        work = np.where(cohort.dropped, 0.0, experiment.work(cohort.clients))
+        work = np.where(cohort.silent, 0.0, experiment.work(cohort.clients))
         if not self._remembers:
             return assign(work, pace), work
         homes = experiment.memories.homes_of(cohort.clients)

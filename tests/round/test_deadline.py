@@ -126,7 +126,7 @@ def test_a_dropped_client_is_not_trained_and_the_others_are_as_if_it_were_not_th
     lost = row.clients["status"] == CLIENT_STATUS.index("dropped")
     assert 0 < lost.sum() < 4 and set(words(row)) == {"dropped", "completed"}
     assert started == row.clients["client"][~lost].tolist()
-    np.testing.assert_array_equal(lost, cohort_of(run.experiment, 0).dropped)
+    np.testing.assert_array_equal(lost, cohort_of(run.experiment, 0).silent)
     dropped = row.clients[lost]
     for column in ("bytes_up", "flops", "steps", "kept", "seconds_up", "seconds_compute"):
         assert not dropped[column].any(), column
