@@ -124,7 +124,7 @@ def resume(
     kept = beginning(out, rebuild)
     if kept["status"] == "finished" and not changes:
         return open(out)
-    return _execute(lambda: resolve.again(kept, str(out), changes, allow_code), out, progress,
+    return _execute(lambda: resolve.of_result(kept, str(out), changes, allow_code), out, progress,
                     resume=True, changed=tuple(changes), force=force, rebuild=kept["rebuild"])
 
 

@@ -8,7 +8,7 @@ import pytest
 import fedmpi
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
-from fedmpi.experiment.resolve import again, of_tree
+from fedmpi.experiment.resolve import of_result, of_tree
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.models import MODELS
@@ -160,18 +160,18 @@ def test_a_result_file_imports_nothing_unless_it_is_allowed(monkeypatch, tmp_pat
     values["stage"] = [{"name": "planted:Stage"}]
     kept = {"text": "", "values": values}
     with pytest.raises(ConfigError, match="add --allow-code") as caught:
-        again(kept, "out.h5")
+        of_result(kept, "out.h5")
     assert "data.name = 'planted:load', stage.0.name = 'planted:Stage'" in str(caught.value)
     assert "planted" not in sys.modules
     values["stage"] = []
-    assert again(kept, "out.h5", allow_code=True).config.data.name == "planted:load"
+    assert of_result(kept, "out.h5", allow_code=True).config.data.name == "planted:load"
     assert sys.modules.pop("planted")
 
 
 @pytest.mark.parametrize("key", ["optimizer.lr_decay", "run.rounds_", "data.root.x", "run.seed"])
 def test_what_may_change_in_a_run_is_named_exactly(key):
     with pytest.raises(ConfigError, match="cannot change in a resumed run"):
-        again({"text": "", "values": of_tree({}).values()}, "out.h5", [f"{key}=1"])
+        of_result({"text": "", "values": of_tree({}).values()}, "out.h5", [f"{key}=1"])
 
 
 @pytest.mark.parametrize(

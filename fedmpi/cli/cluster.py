@@ -107,7 +107,7 @@ def _again(args: Namespace, out: Path) -> "Resolved":
     if given["status"] == "finished" and not args.overrides:
         raise ResultError(f"{out}: all {given['done']} rounds are done; "
                           "for more add --set run.rounds=N")
-    return resolve.again(given, str(out), args.overrides, args.allow_code)
+    return resolve.of_result(given, str(out), args.overrides, args.allow_code)
 
 
 def _submit(submission: Submission, kept: "Snapshot", script: str, out: Path) -> None:

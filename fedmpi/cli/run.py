@@ -108,7 +108,7 @@ def resume(args: Namespace) -> int:
     return _on_all_ranks(
         args,
         read=read,
-        make=lambda given: resolve.again(
+        make=lambda given: resolve.of_result(
             given, str(args.out), args.overrides, args.allow_code
         ),
         resume=True,

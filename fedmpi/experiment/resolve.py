@@ -127,7 +127,7 @@ def _plain(value: Any, key: str = "") -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
-def again(
+def of_result(
     kept: Mapping[str, Any], place: str, overrides: Sequence[str] = (), allow_code: bool = False
 ) -> Resolved:
     """Return the Resolved experiment of a result file, with the changes that a resume allows.

@@ -50,7 +50,7 @@ def run_here(out, algorithm="Plain", overrides=(), rounds=60, **how):
     if how.get("resume"):
         with reader.open(out) as old:
             given = {"text": old.toml, "values": old.config}
-            given = resolve.again(given, str(out), overrides, allow_code=True)
+            given = resolve.of_result(given, str(out), overrides, allow_code=True)
     else:
         text = CONFIG.format(rounds=rounds, algorithm=algorithm)
         given = resolve.resolve(text, "exp.toml", overrides)

@@ -48,7 +48,7 @@ def out(runs, tmp_path):
 def go_on(out, rebuild=False):
     """Go on with a run in this process, as `fedmpi resume` does; return the warnings."""
     given = beginning(out, rebuild)
-    resolved = resolve.again(given, str(out), allow_code=True)
+    resolved = resolve.of_result(given, str(out), allow_code=True)
     said = []
     start = Start(out=out, resume=True, rebuild=given["rebuild"], warn=said.append)
     execute(resolved, Serial(), start, lambda row, rounds: None, NoSignals())

@@ -201,7 +201,7 @@ def run_file(out, stop_after=None, **how):
     resolved = resolve.of_tree(tree)
     if how.get("resume"):
         with reader.open(out) as old:
-            resolved = resolve.again({"text": old.toml, "values": old.config}, str(out))
+            resolved = resolve.of_result({"text": old.toml, "values": old.config}, str(out))
 
     def progress(row, rounds):
         if row.columns["round"] + 1 == stop_after:

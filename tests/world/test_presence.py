@@ -214,5 +214,5 @@ def test_the_hundred_phones_of_flash(data_root):
     assert np.mean(shares) == pytest.approx(0.069, abs=0.001)
     devices = devices_of(resolved.config, seed=0)
     assert sorted(np.bincount(devices.columns()["trace"])) == [2] * 50 + [3] * 50
-    again = resolve.again({"text": text, "values": resolved.values()}, "out.h5")
+    again = resolve.of_result({"text": text, "values": resolved.values()}, "out.h5")
     assert again.config.devices == resolved.config.devices

@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_does_not_need_the_file(place):
     first = resolve.resolve(CONFIG.format(number=5), str(place))
     (place.parent / "phones.csv").unlink()
     kept = {"text": first.text, "values": first.values()}
-    again = resolve.again(kept, "out.h5")
+    again = resolve.of_result(kept, "out.h5")
     assert again.config.devices == first.config.devices
     with pytest.raises(ConfigError, match=r"exp.toml: devices.profile: phones.csv: No such file"):
         resolve.resolve(CONFIG.format(number=5), str(place))
