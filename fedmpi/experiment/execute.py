@@ -129,32 +129,32 @@ def _rounds(
     config, comm = simulation.experiment.config.run, simulation.comm
     budget, first, completed = CheckpointBudget(config.checkpoint_share), simulation.next_round, 0
     while simulation.next_round < config.rounds and not simulation.stopping:
-        row = simulation.round()
-        if row is None:
+        record = simulation.round()
+        if record is None:
             break
-        completed += int(row.columns["clients_completed"])
+        completed += int(record.columns["clients_completed"])
         over = perf_counter()
-        row.columns["wall_time"] = over - began
+        record.columns["wall_time"] = over - began
         if writer:
             rows = recorded(
-                row.clients, config.record_clients, config.seed, row.columns["round"]
+                record.clients, config.record_clients, config.seed, record.columns["round"]
             )
-            writer.append(row.columns, rows, row.phases, row.layers, row.metrics)
-            _note(writer, row, watch)
+            writer.append(record.columns, rows, record.phases, record.layers, record.metrics)
+            _note(writer, record, watch)
             writer.commit_if_due()
-            progress(row, config.rounds)
+            progress(record, config.rounds)
         last = simulation.stopping or simulation.next_round >= config.rounds  # _finish saves it
         due = not last and simulation.next_round % config.checkpoint_every == 0
         if due and budget.allows(comm):
-            budget.keep(simulation, writer, out, row.columns["wall_time"])
+            budget.keep(simulation, writer, out, record.columns["wall_time"])
         simulation.recorded = perf_counter() - over
     return bool(completed or first or not simulation.next_round)
 
 
-def _note(writer: "Writer", row: RoundRecord, watch: Progress) -> None:
+def _note(writer: "Writer", record: RoundRecord, watch: Progress) -> None:
     """Write the rejections and warnings of a round into the result file."""
-    if text := rejected(row.rejected):
-        writer.event("rejected", f"round {row.columns['round']}: {text}")
+    if text := rejected(record.rejected):
+        writer.event("rejected", f"round {record.columns['round']}: {text}")
     for text in watch.take_news():
         writer.event("warning", text)
 

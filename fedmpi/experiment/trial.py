@@ -54,7 +54,7 @@ def _trial(experiment: Experiment) -> tuple[Sums, Memory | None]:
         done = add(algorithm, sums, done, done.arrival)
     if done.reason:
         raise FedmpiError(f"client {client} is rejected after one step: {done.reason}")
-    after = experiment.server.step(state, algorithm.step(state, sums, 0))
+    after = experiment.server_optimizer.step(state, algorithm.step(state, sums, 0))
     if len(experiment.test):
         x, _ = experiment.test.take(np.arange(min(BLOCK, len(experiment.test))))
         experiment.engine.outputs(after["weights"], x)

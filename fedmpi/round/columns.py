@@ -107,8 +107,8 @@ def lost_row(client: int, samples: int, down: Sequence[Message], status: int) ->
     return row
 
 
-def in_time(row: AnyArray, conditions: Conditions) -> bool:
-    """Return whether a client's report comes in time; if not, correct its CLIENT row in place.
+def cut_off(row: AnyArray, conditions: Conditions) -> bool:
+    """Return whether a client's report comes late; if so, correct its CLIENT row in place.
 
     The row keeps what a late client received and computed. Of the bytes that it sent, only those
     transferred before its cut-off remain.
@@ -117,11 +117,11 @@ def in_time(row: AnyArray, conditions: Conditions) -> bool:
     span, schedule = _spans(row, devices), conditions.for_each(client)
     late = schedule.late(span)
     if not late:
-        return True
+        return False
     row["bytes_up"] = schedule.through(span, devices, client, row["bytes_up"])
     row["status"] = UNAVAILABLE if conditions.away(client, late) else LATE
     row["kept"] = 0
-    return False
+    return True
 
 
 def fill_times(clients: AnyArray, conditions: Conditions) -> float:

@@ -58,7 +58,7 @@ class Experiment:
     stages: tuple[Stage, ...]
     costs: Costs
     selector: Selector
-    server: ServerOptimizer
+    server_optimizer: ServerOptimizer
     weights: Vector
     memories: ClientStore
     metrics: tuple[tuple[str, Metric], ...] = ()

@@ -125,14 +125,14 @@ class Simulation:
                 self._step(sums, cohort, clients)
         with phases("evaluate"):
             score = score_of(experiment, self.state, round, self.comm)
-        row = self._row(cohort, clients, sums, sent, score)
-        row.rejected = reasons
+        record = self._record(cohort, clients, sums, sent, score)
+        record.rejected = reasons
         self.next_round += 1
         experiment.selector.begun(cohort.begun)
         experiment.selector.learn(clients)
-        row.columns["collective"] = COLLECTIVES.index(summed.algorithm)
-        row.columns["collective_regret"] = summed.regret
-        return self._measured(row, phases, moved + summed.bytes, ranks, work)
+        record.columns["collective"] = COLLECTIVES.index(summed.algorithm)
+        record.columns["collective_regret"] = summed.regret
+        return self._measured(record, phases, moved + summed.bytes, ranks, work)
 
     def job(self, cohort: Cohort, place_in_cohort: int) -> Job:
         """Return the Job of one client of a Cohort."""
@@ -235,16 +235,20 @@ class Simulation:
         experiment, job = self.experiment, done.job
         flops = experiment.flops(job.plan, done.report) if done.report else 0
         row = columns.client_row(done, experiment.sizes[job.client], flops)
-        in_time = columns.in_time(row, self.cohorts.conditions)
-        sent.add(done.down, done.up if in_time else [], done.sent if in_time else None)
-        if row["status"] == COMPLETED and done.arrival is not None:
+        if columns.cut_off(row, self.cohorts.conditions):
+            sent.add(done.down, [])
+            return row, ""
+        sent.add(done.down, done.up, done.sent)
+        if done.arrival is not None:
             done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
-            row["status"] = REJECTED if done.reason else COMPLETED
-            for stage in () if done.reason else experiment.stages:
-                stage.seal(sums, self.next_round, job.client, cohort)
-            if done.memory is not None:
-                self.store.prepare(job.client, done.memory)
-        return row, done.reason if row["status"] == REJECTED else ""
+        if done.reason:
+            row["status"] = REJECTED
+            return row, done.reason
+        for stage in experiment.stages:
+            stage.seal(sums, self.next_round, job.client, cohort)
+        if done.memory is not None:
+            self.store.prepare(job.client, done.memory)
+        return row, ""
 
     def _step(self, sums: Sums, cohort: Cohort, clients: AnyArray) -> None:
         """Compute the next state by the stages, the method and the server's optimiser."""
@@ -255,14 +259,11 @@ class Simulation:
             stage.server(sums, self.next_round, cohort.shares)
         after = self.algorithm.step(self.state, sums, self.next_round)
         returned.state(after, self.experiment.layout, self.algorithm, "step")
-        self.state = self.experiment.server.step(self.state, detached(after, sums))
+        after = detached(after, sums)
+        self.state = self.experiment.server_optimizer.step(self.state, after)
 
-    def _row(
-        self,
-        cohort: Cohort,
-        clients: AnyArray,
-        sums: Sums,
-        sent: columns.Sent,
+    def _record(
+        self, cohort: Cohort, clients: AnyArray, sums: Sums, sent: columns.Sent,
         score: Score | None,
     ) -> columns.RoundRecord:
         """Advance virtual time, and assemble the round's columns."""
@@ -281,20 +282,16 @@ class Simulation:
         return columns.RoundRecord(found, clients, layers, experiment.metrics_of(score))
 
     def _measured(
-        self,
-        row: columns.RoundRecord,
-        phases: Phases,
-        mpi_bytes: int,
-        ranks: Integers,
+        self, record: columns.RoundRecord, phases: Phases, mpi_bytes: int, ranks: Integers,
         work: Reals,
     ) -> columns.RoundRecord:
-        """Add the measurements of all ranks to `row`, and learn each rank's pace from them."""
+        """Add the measurements of all ranks to `record`, and learn each rank's pace from them."""
         seconds = np.array([[phases.seconds[name] for name in PHASES]])
         more = [[float(mpi_bytes), float(peak())]]
         everyone = self.comm.gather_rows(np.column_stack((seconds, more)))
-        row.phases = everyone[:, : len(PHASES)].T
-        row.columns["mpi_bytes"] = int(everyone[:, -2].sum())
-        row.columns["memory_peak"] = everyone[:, -1].max()
-        self._early.learn(row.phases, work.sum())
-        self._placement.learn(ranks, work, row.phases[PHASES.index("train")])
-        return row
+        record.phases = everyone[:, : len(PHASES)].T
+        record.columns["mpi_bytes"] = int(everyone[:, -2].sum())
+        record.columns["memory_peak"] = everyone[:, -1].max()
+        self._early.learn(record.phases, work.sum())
+        self._placement.learn(ranks, work, record.phases[PHASES.index("train")])
+        return record
