@@ -13,7 +13,7 @@ from fedmpi.learn.partitions.label_mix import LabelMix
 from fedmpi.record.schema import CLIENTS
 from fedmpi.rng import rng_for
 from fedmpi.round.cohort import Cohort
-from fedmpi.round.messages import Message
+from fedmpi.round.messages import PartSize
 from fedmpi.round.status import COMPLETED, DROPPED, LATE, REJECTED, SILENCED, UNAVAILABLE
 from fedmpi.round.visit import Visit
 from fedmpi.world.cells import share_uplinks
@@ -53,9 +53,9 @@ class Sent:
         self.table: Integers = np.zeros(3 * self._layers + 2, np.int64)
 
     def add(
-        self, down: Sequence[Message], up: Sequence[Message], sent: Support | None = None
+        self, down: Sequence[PartSize], up: Sequence[PartSize], sent: Support | None = None
     ) -> None:
-        """Count the messages that one client received and sent.
+        """Count the parts that one client received and sent, by their sizes.
 
         `sent` is the Support of everything that it sent. If it sent nothing, `sent` is None and
         `up` is empty.
@@ -63,12 +63,12 @@ class Sent:
         layers = self._layers
         if sent is not None:
             self.table[:layers] += sent.layer_counts
-        for number, messages in enumerate((down, up), 1):
-            for message in messages:
-                self.table[number * layers : (number + 1) * layers] += message.layers
-        for message in up:
-            self.table[-2] += message.size.values
-            self.table[-1] += message.size.support
+        for number, parts in enumerate((down, up), 1):
+            for part in parts:
+                self.table[number * layers : (number + 1) * layers] += part.layers
+        for part in up:
+            self.table[-2] += part.bytes.values
+            self.table[-1] += part.bytes.support
 
     def layers(self, clients: int) -> dict[str, AnyArray]:
         """Return the columns of /layers, arrays [L], given how many clients could have sent."""
@@ -88,21 +88,21 @@ def client_row(done: Visit, samples: int, flops: float) -> AnyArray:
     """
     report, row = done.report, np.zeros((), CLIENT)
     row["client"], row["samples"], row["flops"] = done.job.client, samples, flops
-    row["bytes_down"] = sum(message.size.total for message in done.down)
-    row["bytes_up"] = sum(message.size.total for message in done.up)
+    row["bytes_down"] = sum(part.bytes.total for part in done.down)
+    row["bytes_up"] = sum(part.bytes.total for part in done.up)
     row["status"] = REJECTED if done.reason else COMPLETED
     row["train_loss"] = np.nan
-    if report is not None and done.sent is not None:
+    if report is not None and done.support is not None:
         row["steps"], row["train_loss"] = report.steps, report.loss
-        row["kept"] = done.sent.size / max(done.sent.layout.size, 1)
+        row["kept"] = done.support.size / max(done.support.layout.size, 1)
     return row
 
 
-def lost_row(client: int, samples: int, down: Sequence[Message], status: int) -> AnyArray:
-    """Return the CLIENT row of a client that received the messages `down` and sent nothing."""
+def lost_row(client: int, samples: int, down: Sequence[PartSize], status: int) -> AnyArray:
+    """Return the CLIENT row of a client that received parts of sizes `down` and sent nothing."""
     row = np.zeros((), CLIENT)
     row["client"], row["samples"], row["status"] = client, samples, status
-    row["bytes_down"] = sum(message.size.total for message in down)
+    row["bytes_down"] = sum(part.bytes.total for part in down)
     row["train_loss"] = np.nan
     return row
 

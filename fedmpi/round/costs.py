@@ -35,7 +35,7 @@ class Costs:
     def of(self, plan: Plan, client: int) -> RoundCost:
         """Return the RoundCost of a client's round by its Plan."""
         work = self.flops(plan, client, self.samples(plan, client), self.probed(plan, client))
-        down = sum(message.size.total for message in self._messages.down(plan))
+        down = sum(message.bytes.total for message in self._messages.down(plan))
         up = self._up(plan)
         return RoundCost(down, up, work, self._memory_mb(plan))
 
@@ -79,7 +79,7 @@ class Costs:
         local, sizes = self.engine.data.local, self.engine.data.partition.sizes
         whole = Support.all(self.engine.layout)
         plan, every = Plan(down=whole, up=whole), np.arange(len(sizes))
-        down = sum(message.size.total for message in self._messages.down(plan))
+        down = sum(message.bytes.total for message in self._messages.down(plan))
         work = local.samples_of(sizes) * float(flops.count(self.engine.layout).sum())
         total: Reals = spans(self.devices, every, down, self._up(plan), work).total
         return total

@@ -28,9 +28,9 @@ def bytes_up(server: Server, seed: int, job: Job) -> int:
     """
     algorithm = server.algorithm
     if not server.resizes and algorithm.sends_as_planned(algorithm.keys):
-        return server.messages.planned_up(job.plan).size.total
-    _, _, up, _ = outgoing(server, job, _made_up(job, algorithm.layout, seed))
-    return sum(message.size.total for message in up)
+        return server.messages.planned_up(job.plan).bytes.total
+    out = outgoing(server, job, _made_up(job, algorithm.layout, seed))
+    return sum(part.bytes.total for part in out.sizes)
 
 
 def weights_up(
@@ -43,12 +43,12 @@ def weights_up(
     quantise and secure.
     """
     if not any(stage.resizes for stage in stages):
-        return messages.planned_up(plan).size.total
+        return messages.planned_up(plan).bytes.total
     drawn = rng_for(seed, "dry-run", 0, 0).standard_normal(plan.up.layout.size, np.float32)
     part = Part(within(np.float32(SCALE) * drawn, plan.up), plan.up)
     sent, _ = applied(stages, None, Job(0, 0, state, plan, 0.0), {"weights": part}, {})
     _, up, _ = messages.up(plan, sent)
-    return sum(message.size.total for message in up)
+    return sum(message.bytes.total for message in up)
 
 
 def _made_up(job: Job, layout: Layout, seed: int) -> Report:

@@ -238,7 +238,7 @@ class Simulation:
         if columns.cut_off(row, self.cohorts.conditions):
             sent.add(done.down, [])
             return row, ""
-        sent.add(done.down, done.up, done.sent)
+        sent.add(done.down, done.up, done.support)
         if done.arrival is not None:
             done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
         if done.reason:

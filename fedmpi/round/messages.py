@@ -19,18 +19,18 @@ KEPT = 1000  # most sizes that are cached, since random supports may all be diff
 NOTHING = codec.Sizes(*(0,) * len(fields(codec.Sizes)))
 
 
-class Message(NamedTuple):
-    """The size of one encoded part.
+class PartSize(NamedTuple):
+    """The size of one part of a message, as encoded.
 
     Attributes
     ----------
-    size : Sizes
-        Bytes of the message, by part.
+    bytes : Sizes
+        Bytes in total, and of header, support, values and so on.
     layers : int64[L]
         Bytes of the values, by layer.
     """
 
-    size: codec.Sizes
+    bytes: codec.Sizes
     layers: Integers
 
 
@@ -51,60 +51,60 @@ class Messages:
 
     def __init__(self, value_type: str = "float32", more_down: int = 0) -> None:
         self._up_type, self._more_down = value_type, more_down
-        self._sizes: dict[tuple[object, ...], Message] = {}
+        self._sizes: dict[tuple[object, ...], PartSize] = {}
 
-    def down(self, plan: Plan) -> list[Message]:
-        """Return the messages that a client receives by its plan, the weights first."""
+    def down(self, plan: Plan) -> list[PartSize]:
+        """Return the sizes of the parts that a client receives by its plan, the weights first."""
         weights = self.sized(plan.down, "float32", known=plan.known)
         found = [weights, *(self.sized(more, "float32") for more in plan.more_down.values())]
         found += [self.sized(bits, "ones") for bits in plan.bits_down.values()]
         if self._more_down:
             size = replace(NOTHING, total=self._more_down, header=self._more_down)
-            found.append(Message(size, np.zeros_like(weights.layers)))
+            found.append(PartSize(size, np.zeros_like(weights.layers)))
         return found
 
     def up(
         self, plan: Plan, parts: Parts
-    ) -> tuple[dict[str, Part], list[Message], Support]:
-        """Send the parts of a client's answer; return (arriving parts, messages, support).
+    ) -> tuple[dict[str, Part], list[PartSize], Support]:
+        """Send the parts of a client's answer; return (arriving parts, sizes, support).
 
         The parts are in order, "weights" first. Their values are rounded to the value type, and 0
         outside the support; each part has its bytes. The support is that of everything sent. The
         server already knows a support equal to that of the weights that it sent.
         """
-        arrived, messages = {}, []
+        arrived, sizes = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
             values, support, _, coding = parts[name]
             known = support == plan.down
             if coding is not None and coding.value_type == "stream":
-                message = self._streamed(support, coding.bytes, known)
+                size = self._streamed(support, coding.bytes, known)
                 received = codec.received(values, support)
             else:
                 value_type, scales = (self._up_type, None) if coding is None else coding[:2]
-                message = self.sized(support, value_type, known)
+                size = self.sized(support, value_type, known)
                 received = codec.received(values, support, value_type=value_type, scales=scales)
-            arrived[name] = Part(received, support, message.size.total)
-            messages.append(message)
-        return arrived, messages, _union([part.support for part in arrived.values()])
+            arrived[name] = Part(received, support, size.bytes.total)
+            sizes.append(size)
+        return arrived, sizes, _union([part.support for part in arrived.values()])
 
-    def _streamed(self, support: Support, size: int, known: bool) -> Message:
-        """Return the Message on `support` if its values take `size` bytes."""
-        sizes = self.sized(support, "float32", known).size
+    def _streamed(self, support: Support, size: int, known: bool) -> PartSize:
+        """Return the PartSize on `support` if its values take `size` bytes."""
+        sizes = self.sized(support, "float32", known).bytes
         total = sizes.total - sizes.values + size
-        return Message(replace(sizes, total=total, values=size), _by_layer(support, size))
+        return PartSize(replace(sizes, total=total, values=size), _by_layer(support, size))
 
-    def planned_up(self, plan: Plan) -> Message:
-        """Return the Message of the weights that a client will send by its plan."""
+    def planned_up(self, plan: Plan) -> PartSize:
+        """Return the PartSize of the weights that a client will send by its plan."""
         return self.sized(plan.up, self._up_type, known=plan.up == plan.down)
 
-    def sized(self, support: Support, value_type: str, known: bool = False) -> Message:
-        """Return the Message of values on `support`; `known` if the receiver has the support."""
+    def sized(self, support: Support, value_type: str, known: bool = False) -> PartSize:
+        """Return the PartSize of values on `support`; `known` if the receiver has the support."""
         key = support.level, support.digest, value_type, known
         if key not in self._sizes:
             if len(self._sizes) >= KEPT:
                 self._sizes.clear()
             size = codec.size_of(support, value_type=value_type, known=known)
-            self._sizes[key] = Message(size, _by_layer(support, size.values))
+            self._sizes[key] = PartSize(size, _by_layer(support, size.values))
         return self._sizes[key]
 
 

@@ -6,6 +6,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Arrival, Failure, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.learn.engine import Engine
-from fedmpi.round.messages import Message, Messages
+from fedmpi.round.messages import Messages, PartSize
 from fedmpi.stages import Stage, applied, restored, without_stages
 from fedmpi.totals import Sums, one_client
 
@@ -54,9 +55,9 @@ class Visit:
     job : Job
     report : Report or None
         None if the client's training or its message failed.
-    down, up : list of Message
-        The messages that the client received and sent; `up` is empty if it sent nothing.
-    sent : Support or None
+    down, up : list of PartSize
+        The sizes of the parts that it received and sent; `up` is empty if it sent nothing.
+    support : Support or None
         The coordinates that any part of its message holds.
     arrival : Arrival or None
         The parts that the server received; None if the client is rejected.
@@ -68,9 +69,9 @@ class Visit:
 
     job: Job
     report: Report | None
-    down: list[Message]
-    up: list[Message]
-    sent: Support | None = None
+    down: list[PartSize]
+    up: list[PartSize]
+    support: Support | None = None
     arrival: Arrival | None = None
     memory: Memory | None = None
     reason: str = ""
@@ -122,37 +123,55 @@ def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visi
     return done
 
 
-def _visited(server: Server, job: Job, report: Report, down: list[Message]) -> Visit:
+def _visited(server: Server, job: Job, report: Report, down: list[PartSize]) -> Visit:
     """Do the work of `visit` for a client that was trained. May raise the CLIENT_FAULTS."""
     algorithm, memory = server.algorithm, server.memory(job.client)
-    message, (parts, support), up, kept = outgoing(server, job, report)
-    arrival = Arrival(job.client, job.share, report.steps, report.loss, parts, job.round)
-    done = Visit(job, report, down, up, support, arrival)
+    out = outgoing(server, job, report)
+    arrival = Arrival(job.client, job.share, report.steps, report.loss, out.parts, job.round)
+    done = Visit(job, report, down, out.sizes, out.support, arrival)
     if not np.isfinite(report.loss):
         return done.rejected(f"its loss is {report.loss:g}")
-    own = _remembered(algorithm, job, report, message, arrival)
+    own = _remembered(algorithm, job, report, out.message, arrival)
     method = without_stages(memory)
-    if own is None and not kept and len(method) == len(memory):
+    if own is None and not out.memory and len(method) == len(memory):
         return done
-    return replace(done, memory={**(method if own is None else own), **kept})
+    return replace(done, memory={**(method if own is None else own), **out.memory})
 
 
-def outgoing(
-    server: Server, job: Job, report: Report
-) -> tuple[Parts, tuple[Parts, Support], list[Message], Memory]:
-    """Return a client's message at each step of its way to the server.
+class Outgoing(NamedTuple):
+    """A client's message on its way to the server.
 
-    The result is (the method's message, (the parts as they arrive, the Support of all parts), the
-    encoded messages with their sizes, the memory that the stages keep with the client).
+    Attributes
+    ----------
+    message : Parts
+        The message of the method, before the stages.
+    parts : Parts
+        The parts as they arrive.
+    support : Support
+        The coordinates that any part holds.
+    sizes : list of PartSize
+        The sizes of the encoded parts.
+    memory : dict of arrays
+        The memory that the stages keep with the client.
     """
+
+    message: Parts
+    parts: Parts
+    support: Support
+    sizes: list[PartSize]
+    memory: Memory
+
+
+def outgoing(server: Server, job: Job, report: Report) -> Outgoing:
+    """Return a client's message, which passes through method, stages and codec."""
     algorithm, base = server.algorithm, None
     message = algorithm.message(job, report)
     returned.message(message, job.plan.up.layout, algorithm)
     if server.stages and algorithm.base is not None:
         base = job.state[algorithm.base]
     sent, kept = applied(server.stages, base, job, message, server.memory(job.client))
-    parts, up, support = server.messages.up(job.plan, sent)
-    return message, (restored(parts, base), support), up, kept
+    parts, sizes, support = server.messages.up(job.plan, sent)
+    return Outgoing(message, restored(parts, base), support, sizes, kept)
 
 
 def _remembered(

@@ -45,8 +45,8 @@ def test_sizes_and_arrivals_are_those_of_encoded_messages(rng, value_type, level
     messages = Messages("float32" if coding else value_type)
     arrived, (message,), sent = messages.up(plan, {"weights": Part(values, support, 0, coding)})
     encoded = codec.encode(values, support, known=known, value_type=value_type, scales=scales)
-    assert message.size == codec.sizes(encoded) and sent == support
-    assert message.layers.sum() == message.size.values or not support.size
+    assert message.bytes == codec.sizes(encoded) and sent == support
+    assert message.layers.sum() == message.bytes.values or not support.size
     decoded, _ = codec.decode(encoded, LAYOUT, known=support)
     got, same, size, _ = arrived["weights"]
     assert same == support and size == len(encoded)
@@ -92,5 +92,5 @@ def test_sizes_of_ever_new_supports_take_no_more_memory():
     for number in range(2 * KEPT):
         keep = np.array([number >> bit & 1 for bit in range(LAYOUT.size)], np.uint8)
         found = messages.sized(Support(LAYOUT, "coordinate", keep), "float32")
-        assert found.size.values == 4 * keep.sum() and len(messages._sizes) <= KEPT
-    assert messages.planned_up(Plan(whole, whole)).size.values == 4 * LAYOUT.size
+        assert found.bytes.values == 4 * keep.sum() and len(messages._sizes) <= KEPT
+    assert messages.planned_up(Plan(whole, whole)).bytes.values == 4 * LAYOUT.size

@@ -39,8 +39,8 @@ def test_no_value_moves_by_more_than_the_bound_and_the_bytes_decode_to_what_arri
     arrived, (message,), _ = Messages().up(job().plan, {"weights": part})
     np.testing.assert_array_equal(arrived["weights"].values, part.values)
     plain = codec.size_of(WHOLE, known=True)
-    assert message.size.values == len(stream) + 4 * len(TINY.tensors)
-    assert message.size.total == plain.total - plain.values + message.size.values
+    assert message.bytes.values == len(stream) + 4 * len(TINY.tensors)
+    assert message.bytes.total == plain.total - plain.values + message.bytes.values
 
 
 def test_any_integers_come_back(rng):
