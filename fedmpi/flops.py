@@ -38,10 +38,10 @@ def count(
     samples : int
         Number of samples; n for an epoch over n samples, whatever the batch size.
     """
-    macs, unfed, again = _each(layout, "macs", "unfed", "again")
-    flops = 2.0 * samples * np.stack((macs, macs, macs - unfed), axis=1)
+    macs, from_data, from_itself = _each(layout, "macs", "from_data", "from_itself")
+    flops = 2.0 * samples * np.stack((macs, macs, macs - from_data), axis=1)
     lowest = slice(backward.lowest, backward.lowest + 1)
-    flops[lowest, INPUT_GRADIENT] = 2.0 * samples * again[lowest]
+    flops[lowest, INPUT_GRADIENT] = 2.0 * samples * from_itself[lowest]
     flops[: backward.lowest, WEIGHT_GRADIENT:] = 0
     flops[:, WEIGHT_GRADIENT:] *= _kept(layout, backward)[:, None]
     if density is not None:

@@ -56,8 +56,8 @@ class Layer:
     macs: int  # multiply-adds with the weights of this layer
     frozen: int = 0  # multiply-adds with frozen weights, in this layer and since the one before
     products: int = 0  # multiply-adds between values (attention) or with weights of other layers
-    unfed: int = 0  # part of macs whose input depends on no trained weight, such as the samples
-    again: int = 0  # part of macs whose input comes from other weights of this layer
+    from_data: int = 0  # part of macs whose input needs no gradient, such as the samples
+    from_itself: int = 0  # part of macs whose input comes from other weights of this layer
 
 
 @dataclass(frozen=True)

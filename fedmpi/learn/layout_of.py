@@ -15,7 +15,7 @@ from fedmpi.learn.lora import Up
 from fedmpi.learn.trace import Call, Trace
 
 __all__ = ["bind", "flat_weights", "kind_of", "layer_modules", "layout_of", "own", "row_axis"]
-_COUNTS = ("macs", "frozen", "products", "unfed", "again")  # the counts of a Layer
+_COUNTS = ("macs", "frozen", "products", "from_data", "from_itself")  # the counts of a Layer
 _COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
 
 
@@ -257,8 +257,8 @@ def _add(
     """
     if layer is not None:
         counts[layer]["macs"] += macs
-        counts[layer]["unfed"] += macs * (not (call.fed or inner))
-        counts[layer]["again"] += macs * (call.again or inner)
+        counts[layer]["from_data"] += macs * (not (call.fed or inner))
+        counts[layer]["from_itself"] += macs * (call.again or inner)
     elif latest >= 0:
         counts[latest]["products"] += macs
     else:
