@@ -73,7 +73,7 @@ class Cohorts(ABC):
         """Restore the cohorts from the result of `arrays`."""
 
 
-def world_of(fixed: Experiment, there: Bools | None, now: float) -> World:
+def world_of(experiment: Experiment, there: Bools | None, now: float) -> World:
     """Return the World, all that selectors may know, at virtual second `now`.
 
     `there` bool[K] marks the available clients; of these, clients with samples may be selected.
@@ -82,11 +82,11 @@ def world_of(fixed: Experiment, there: Bools | None, now: float) -> World:
 
     def times() -> Reals:
         """Return the seconds of the cost model, which are computed on first use."""
-        return fixed.costs.seconds
+        return experiment.costs.seconds
 
     if there is None:
-        return World(fixed.sizes, now, times, fixed.holders)
-    return World(np.where(there, fixed.sizes, 0), now, times)
+        return World(experiment.sizes, now, times, experiment.holders)
+    return World(np.where(there, experiment.sizes, 0), now, times)
 
 
 def shares_of(sizes: Integers, weighting: str) -> Reals:

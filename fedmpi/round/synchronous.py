@@ -18,22 +18,22 @@ from fedmpi.world.conditions import conditions_of
 class Synchronous(Cohorts):
     """Rounds that wait for all clients, or end at a deadline."""
 
-    def __init__(self, fixed: Experiment) -> None:
-        self._fixed = fixed
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
         self._state: State = {}
 
     def cohort(self, state: State, round: int, now: float) -> Cohort:
         """Return the Cohort selected from the available clients; some of them may be lost."""
-        fixed, self._state = self._fixed, state
-        config, devices, seed = fixed.config, fixed.devices, fixed.config.run.seed
+        experiment, self._state = self._experiment, state
+        config, devices, seed = experiment.config, experiment.devices, experiment.config.run.seed
         if devices.presence is not None:
-            now = devices.presence.begin(now, fixed.sizes > 0)
-        self.conditions = conditions_of(devices, fixed.schedule, seed, round, now)
-        world = world_of(fixed, available(devices, seed, round, now), now)
-        drawn = fixed.selector.select(round, world, config.selected, in_turn=False)
-        begun = returned.clients(drawn, world.sizes, config.selected, fixed.selector)
+            now = devices.presence.begin(now, experiment.sizes > 0)
+        self.conditions = conditions_of(devices, experiment.schedule, seed, round, now)
+        world = world_of(experiment, available(devices, seed, round, now), now)
+        drawn = experiment.selector.select(round, world, config.selected, in_turn=False)
+        begun = returned.clients(drawn, world.sizes, config.selected, experiment.selector)
         clients = np.sort(begun)
-        shares = shares_of(fixed.sizes[clients], config.clients.weighting)
+        shares = shares_of(experiment.sizes[clients], config.clients.weighting)
         versions = np.full(clients.size, round)
         lost = dropped(devices, clients, seed, round)
         return Cohort(clients, shares, np.where(lost, DROPPED, COMPLETED), versions, begun)
