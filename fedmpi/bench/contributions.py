@@ -18,7 +18,7 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.loop import Simulation
-from fedmpi.round.visit import add, visits
+from fedmpi.round.visit import add_arrival, visits
 
 METHODS = {
     "FedSkel": 'name = "fedskel"\nratio = 0.25',
@@ -105,7 +105,7 @@ def watched(experiment: Experiment, rounds: int) -> Watched:
         if arrival is None:
             raise FedmpiError(f"bench scale: client {done.job.client} is rejected: {done.reason}")
         alone = algorithm.zero()
-        add(algorithm, alone, done, arrival)
+        add_arrival(algorithm, alone, done, arrival)
         for key, total in alone.items():
             found.setdefault(key, Sum(key, [], total.starts)).touched.append(total.touched)
     kept = simulation.store

@@ -16,7 +16,7 @@ Arrays: TypeAlias = dict[str, AnyArray]
 
 
 @dataclass(frozen=True)
-class Summed:
+class Summation:
     """The way in which the ranks added up their totals.
 
     `algorithm` is "none" for one rank, "node" if shared memory was enough, and otherwise the name
@@ -47,10 +47,10 @@ class Comm(ABC):
     overlaps = False  # True if sum_ahead can run while the rank does something else
 
     @abstractmethod
-    def sum(self, totals: Mapping[str, Total]) -> Summed:
+    def sum(self, totals: Mapping[str, Total]) -> Summation:
         """Add up the totals (dict of Total, same names on all ranks) over the ranks, in place.
 
-        Returns a Summed, which describes how this was done.
+        Returns a Summation, which describes how this was done.
         """
 
     def allocate(self, totals: Mapping[str, Total]) -> None:
@@ -143,9 +143,9 @@ class Comm(ABC):
 class Serial(Comm):
     """A run with one rank, which needs no MPI."""
 
-    def sum(self, totals: Mapping[str, Total]) -> Summed:
-        """Return an empty Summed: one rank has nothing to add."""
-        return Summed()
+    def sum(self, totals: Mapping[str, Total]) -> Summation:
+        """Return an empty Summation: one rank has nothing to add."""
+        return Summation()
 
     def sum_by(self, algorithm: str, cache: Path | None = None) -> None:
         """Do nothing: one rank needs no algorithm."""

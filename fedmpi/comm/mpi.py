@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from fedmpi.arrays import AnyArray, Integers
-from fedmpi.comm.base import Arrays, Bytes, Comm, Summed, read_only
+from fedmpi.comm.base import Arrays, Bytes, Comm, Summation, read_only
 from fedmpi.comm.leave import end_all
 from fedmpi.comm.library import version_line
 from fedmpi.comm.reduce.auto import Record
@@ -40,18 +40,18 @@ class Mpi(Comm):
         self._background: BackgroundSums | None = None
         self._ahead: tuple[Mapping[str, Total], Future[list[Record]] | None] = {}, None
 
-    def sum(self, totals: Mapping[str, Total]) -> Summed:
+    def sum(self, totals: Mapping[str, Total]) -> Summation:
         """Add up the totals over the ranks, in place, in the order of their sorted names."""
         if self.size == 1:
-            return Summed()
+            return Summation()
         before, records = self._take_ahead()
         records = records + self._sum(totals)
         for name, total in before.items():
             totals[name].join(total)
         if not records:
-            return Summed()
+            return Summation()
         largest = max(records, key=lambda record: record.seconds)
-        return Summed(
+        return Summation(
             algorithm=largest.algorithm,
             bytes=sum(record.bytes for record in records),
             regret=sum(record.regret for record in records),

@@ -26,7 +26,7 @@ from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import pack, unpack
 from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
-from fedmpi.round.visit import Server, add, visits
+from fedmpi.round.visit import Server, add_arrival, visits
 
 Make: TypeAlias = Callable[[], Experiment]
 """Makes an Experiment of the method."""
@@ -201,7 +201,7 @@ def run_rounds(
                     for client, share in group]
             for done in visits(server, made.engine, jobs):
                 if done.arrival is not None:
-                    done = add(algorithm, sums, done, done.arrival)
+                    done = add_arrival(algorithm, sums, done, done.arrival)
                 if done.reason:
                     raise FedmpiError(f"client {done.job.client} is rejected: {done.reason}")
                 if done.memory is not None:

@@ -20,7 +20,7 @@ from fedmpi.learn.batched.width import width_of
 from fedmpi.learn.engine import BLOCK
 from fedmpi.resident import peak
 from fedmpi.round.fixed import Experiment
-from fedmpi.round.visit import add, visits
+from fedmpi.round.visit import add_arrival, visits
 from fedmpi.totals import Sums
 
 MPI = 40_000_000  # bytes of an MPI library and its buffers: MPICH 5.0, two ranks of LeNet-5
@@ -51,7 +51,7 @@ def _trial(experiment: Experiment) -> tuple[Sums, Memory | None]:
     (done,) = visits(server, experiment.engine, [Job(client, 0, state, plan, 1.0)])
     sums = algorithm.zero()
     if done.arrival is not None:
-        done = add(algorithm, sums, done, done.arrival)
+        done = add_arrival(algorithm, sums, done, done.arrival)
     if done.reason:
         raise FedmpiError(f"client {client} is rejected after one step: {done.reason}")
     after = experiment.server_optimizer.step(state, algorithm.step(state, sums, 0))

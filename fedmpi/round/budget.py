@@ -6,7 +6,7 @@ from fedmpi.round.fixed import Experiment
 from fedmpi.stages import Stage
 
 
-def spent(experiment: Experiment, rounds: int) -> float:
+def epsilon_after(experiment: Experiment, rounds: int) -> float:
     """Return epsilon after `rounds` rounds: NaN without noise, infinite without protection.
 
     Noise protects clients under three conditions: a `clip` stage bounds the very numbers that the

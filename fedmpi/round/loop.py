@@ -17,7 +17,7 @@ from fedmpi.learn.evaluate import Score
 from fedmpi.record.schema import COLLECTIVES, PHASES
 from fedmpi.resident import peak
 from fedmpi.round import columns
-from fedmpi.round.budget import spent
+from fedmpi.round.budget import epsilon_after
 from fedmpi.round.buffered import Buffered
 from fedmpi.round.cohort import Cohort
 from fedmpi.round.early_sums import EarlySums
@@ -28,7 +28,7 @@ from fedmpi.round.progress import Progress
 from fedmpi.round.score import score_of
 from fedmpi.round.status import COMPLETED, REJECTED
 from fedmpi.round.synchronous import Synchronous
-from fedmpi.round.visit import Server, Visit, add, visits
+from fedmpi.round.visit import Server, Visit, add_arrival, visits
 from fedmpi.totals import Sums, Total, detached, union
 from fedmpi.world.energy import grams
 
@@ -84,7 +84,7 @@ class Simulation:
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
         overlap, selected = experiment.config.collective.overlap, experiment.config.selected
-        self._early = EarlySums(overlap, comm, self.algorithm, selected)
+        self._early_sums = EarlySums(overlap, comm, self.algorithm, selected)
         self._placement = Placement(experiment, comm)
 
     def round(self) -> columns.RoundRecord | None:
@@ -99,25 +99,25 @@ class Simulation:
         ranks, work = self._placement.of(cohort, round)
         given, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
         returned.sums(given, self.algorithm)
-        sums = dict(given)
+        sums = dict(given)  # whose entries early sums replace
         self.comm.allocate(sums)
         with phases("move"):
             moved = self._placement.move(cohort, ranks)
         with phases("train"):
             clients, reasons = self._train(cohort, ranks == self.comm.rank, sums, sent)
-            self._early.begin(sums, 0)  # for ranks that left early or had no client
+            self._early_sums.begin(sums, 0)  # for ranks that left early or had no client
         with phases("wait"):
-            early, refused = self._agree(clients)
-            if early or clients is None:
+            stopped, rejected = self._agree(clients)
+            if stopped or clients is None:
                 self._discard()
                 return None
-            reasons = self._gathered(reasons) if refused else ()
-            if refused > experiment.config.clients.max_rejected * len(ranks):
+            reasons = self._gathered(reasons) if rejected else ()
+            if rejected > experiment.config.clients.max_rejected * len(ranks):
                 self._discard()
                 raise self._too_many(reasons, len(ranks))
         self.store.commit()
         with phases("reduce"):
-            summed = self.comm.sum(sums)
+            summation = self.comm.sum(sums)
             clients = columns.by_client(self.comm.gather_rows(clients))
             self.comm.sum_array(sent.table)
         with phases("step"):
@@ -130,9 +130,9 @@ class Simulation:
         self.next_round += 1
         experiment.selector.begun(cohort.begun)
         experiment.selector.learn(clients)
-        record.columns["collective"] = COLLECTIVES.index(summed.algorithm)
-        record.columns["collective_regret"] = summed.regret
-        return self._measured(record, phases, moved + summed.bytes, ranks, work)
+        record.columns["collective"] = COLLECTIVES.index(summation.algorithm)
+        record.columns["collective_regret"] = summation.regret
+        return self._measured(record, phases, moved + summation.bytes, ranks, work)
 
     def job(self, cohort: Cohort, place_in_cohort: int) -> Job:
         """Return the Job of one client of a Cohort."""
@@ -157,18 +157,18 @@ class Simulation:
     def _discard(self) -> None:
         """Discard the prepared memories and the early sums of this round."""
         self.store.discard()
-        self._early.drop()
+        self._early_sums.drop()
 
     def _agree(self, clients: AnyArray | None) -> tuple[bool, int]:
-        """Wait for all ranks; return (whether any rank stopped early, rejected clients in total).
+        """Wait for all ranks; return (whether any of them stopped, rejected clients in total).
 
         `clients` are this rank's rows, or None if it stopped early. Sets `stopping`, alike on all.
         """
-        refused = 0 if clients is None else (clients["status"] == REJECTED).sum()
-        flags = np.array([clients is None, bool(self.stop.asked), refused], np.int64)
-        early, asked, refused = self.comm.sum_array(flags).tolist()
+        rejected = 0 if clients is None else (clients["status"] == REJECTED).sum()
+        flags = np.array([clients is None, bool(self.stop.asked), rejected], np.int64)
+        stopped, asked, rejected = self.comm.sum_array(flags).tolist()
         self.stopping = bool(asked)
-        return bool(early), refused
+        return bool(stopped), rejected
 
     def _gathered(self, reasons: Reasons) -> Reasons:
         """Return [(client, reason)] of the rejected clients of all ranks, in order of client."""
@@ -199,7 +199,7 @@ class Simulation:
         for place_in_cohort in np.flatnonzero(mine & cohort.silent).tolist():
             rows.append(self._lose(cohort, place_in_cohort, server, sent))
         for done in visits(server, engine, self._jobs(cohort, places, sums)):
-            row, reason = self._take_in(done, sums, sent, cohort.clients)
+            row, reason = self._take_in(done, sums, sent, cohort)
             rows.append(row)
             reasons += [(done.job.client, reason)] if reason else []
         self._progress.note(self.next_round)
@@ -214,7 +214,7 @@ class Simulation:
         for left, place_in_cohort in zip(range(len(places), 0, -1), places, strict=True):
             if self.stop.asked:
                 return
-            self._early.begin(sums, left)
+            self._early_sums.begin(sums, left)
             self._progress.note(self.next_round, int(cohort.clients[place_in_cohort]))
             yield self.job(cohort, place_in_cohort)
 
@@ -229,7 +229,7 @@ class Simulation:
         return columns.lost_row(job.client, samples, down, outcome)
 
     def _take_in(
-        self, done: Visit, sums: dict[str, Total], sent: columns.Sent, cohort: Integers
+        self, done: Visit, sums: dict[str, Total], sent: columns.Sent, cohort: Cohort
     ) -> tuple[AnyArray, str]:
         """Add the arrival of a Visit to the sums; return (CLIENT row, reason if rejected or "")."""
         experiment, job = self.experiment, done.job
@@ -240,12 +240,12 @@ class Simulation:
             return row, ""
         sent.add(done.down, done.up, done.support)
         if done.arrival is not None:
-            done = add(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
+            done = add_arrival(self.algorithm, sums, done, self.cohorts.received(job, done.arrival))
         if done.reason:
             row["status"] = REJECTED
             return row, done.reason
         for stage in experiment.stages:
-            stage.seal(sums, self.next_round, job.client, cohort)
+            stage.seal(sums, self.next_round, job.client, cohort.clients)
         if done.memory is not None:
             self.store.prepare(job.client, done.memory)
         return row, ""
@@ -272,7 +272,7 @@ class Simulation:
         found = columns.round_columns(number, clients, cohort, sent, score, experiment.label_mix)
         found["virtual_time"] = self.virtual_time
         found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
-        found["epsilon"] = spent(experiment, self.next_round + 1)
+        found["epsilon"] = epsilon_after(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
         found["flops_inference"] = experiment.flops_inference(self.state)
         density = self.algorithm.density(self.state)
@@ -292,6 +292,6 @@ class Simulation:
         record.phases = everyone[:, : len(PHASES)].T
         record.columns["mpi_bytes"] = int(everyone[:, -2].sum())
         record.columns["memory_peak"] = everyone[:, -1].max()
-        self._early.learn(record.phases, work.sum())
+        self._early_sums.learn(record.phases, work.sum())
         self._placement.learn(ranks, work, record.phases[PHASES.index("train")])
         return record

@@ -24,7 +24,7 @@ from fedmpi.totals import Sums, one_client
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """The server's side of visits: everything that is the same for all clients of a run.
+    """All that the visits of a run share: the server's parts, and the clients' memories.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ def visit(server: Server, job: Job, report: Report | Failure) -> Visit:
         return Visit(job, None, down, [], reason=_reason(fault))
 
 
-def add(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visit:
+def add_arrival(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visit:
     """Add an arrival to the sums, either all of it or nothing; return the Visit.
 
     `arrival` is that of the visit, or its form after the schedule scaled it. A client whose

@@ -8,7 +8,7 @@ from fedmpi.config import OptimizerSection
 from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.messages import Messages
-from fedmpi.round.visit import Server, add, visit
+from fedmpi.round.visit import Server, add_arrival, visit
 from fedmpi.sparsity import coordinates
 from tests.models import TINY
 
@@ -42,7 +42,7 @@ def one_round(algorithm, state, reports, round=0):
     for report, share in reports:
         plan = algorithm.plan(state, round, report.client)
         done = visit(server, Job(report.client, round, state, plan, share), report)
-        done = add(algorithm, sums, done, done.arrival)
+        done = add_arrival(algorithm, sums, done, done.arrival)
         if done.memory is not None:
             store.prepare(report.client, done.memory)
     store.commit()

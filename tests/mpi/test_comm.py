@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedmpi.comm import mpi
-from fedmpi.comm.base import Summed
+from fedmpi.comm.base import Summation
 from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.layout import Support
 from fedmpi.totals import Total
@@ -43,7 +43,7 @@ def test_shares_beyond_one_are_refused_on_any_number_of_ranks(comm):
 
 
 def test_no_totals_are_a_sum_too(comm):
-    assert comm.sum({}) == Summed()
+    assert comm.sum({}) == Summation()
 
 
 def test_sum_array_adds_in_place(comm):

@@ -11,7 +11,7 @@ from fedmpi.layout import Layer, Layout, Support, Tensor
 from fedmpi.plan import Plan
 from fedmpi.resident import resident
 from fedmpi.round.messages import Messages
-from fedmpi.round.visit import Server, add, visit
+from fedmpi.round.visit import Server, add_arrival, visit
 P = 1_000_000
 layout = Layout((Tensor("w", (1000, 1000), 0, 0, 1000, True),), (Layer("w", "linear", 1000, P),))
 rng = np.random.default_rng(0)
@@ -29,7 +29,7 @@ Own.remember = lambda self, *words: None
 for client in range(60):
     job = Job(client, 0, state, own.plan(state, 0, client), 1 / 60)
     done = visit(server, job, Report(client, 1, 1, 1, 0.5, values))
-    assert not add(own, sums, done, done.arrival).reason
+    assert not add_arrival(own, sums, done, done.arrival).reason
     if client == 2:
         before = resident()
 print((resident() - before) / 1e6)
