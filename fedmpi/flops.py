@@ -62,13 +62,13 @@ def of_plan(layout: Layout, plan: Plan, seen: int, probed: int = 0, first: int =
 
     A masked weight costs nothing in the forward pass and the input gradient. A weight that the
     optimiser may not move costs nothing in the weight gradient, with two exceptions: if the plan
-    needs the gradient of such weights (Plan.looks), and in steps that readjust the mask by the
-    gradient. If running statistics follow the dense weights, each step has another dense forward
-    pass.
+    needs the gradient of such weights (Plan.needs_whole_gradient), and in steps that readjust the
+    mask by the gradient. If running statistics follow the dense weights, each step has another
+    dense forward pass.
     """
     density = None if plan.mask is None else _alive(layout, plan.mask)
     flops = count(layout, plan.backward, density, plan.gates, seen)
-    if plan.update is not None and not plan.looks:
+    if plan.update is not None and not plan.needs_whole_gradient:
         looks = 0 if plan.grow is not None else len(plan.readjust)
         whole = min(looks * first / seen, 1.0) if seen else 0.0
         flops[:, WEIGHT_GRADIENT] *= whole + (1 - whole) * _alive(layout, plan.update)

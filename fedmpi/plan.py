@@ -264,7 +264,7 @@ class Plan:
         return self if self.error is not None else replace(self, error=loss)
 
     @property
-    def looks(self) -> bool:
+    def needs_whole_gradient(self) -> bool:
         """True if every step needs the gradient of weights that may not move."""
         looked_at = "squares" in self.statistics or "summed" in self.statistics
         return looked_at or self.clip != 0

@@ -124,7 +124,7 @@ def _assembled(
             f"data.name = {config.data.name!r}: clients draw their samples, so {algorithm.name!r} "
             "finds none to take the statistics of BatchNorm from; use a model without BatchNorm"
         )
-    _join(algorithm, stages)
+    _fit_to_stages(algorithm, stages)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -187,7 +187,7 @@ def _stages(resolved: Resolved, layout: Layout) -> tuple[Stage, ...]:
     )
 
 
-def _join(algorithm: Algorithm, stages: tuple[Stage, ...]) -> None:
+def _fit_to_stages(algorithm: Algorithm, stages: tuple[Stage, ...]) -> None:
     """Adapt the sums of `algorithm` to the stages, and refuse stages that do not fit it."""
     for stage in stages:
         if stage.scales and algorithm.bits:

@@ -98,14 +98,14 @@ def resolve(
     `devices` is the result of `device_files.by_key` if another rank has read the files.
     """
     config = configuration.read(text, place, overrides)
-    return _named(with_contents(config, place, devices), text, place)
+    return _of_config(with_contents(config, place, devices), text, place)
 
 
 def of_tree(tree: Mapping[str, Any]) -> Resolved:
     """Return the Resolved experiment of a dict of sections, which is not changed."""
     text, place = "# given as a dict\n", "configuration"
     config = configuration.check_tree(_plain(tree), place)
-    return _named(with_contents(config, place), text, place)
+    return _of_config(with_contents(config, place), text, place)
 
 
 def _plain(value: Any, key: str = "") -> Any:
@@ -163,10 +163,10 @@ def of_result(
             f"{place}: run.rounds = {config.run.rounds}: {kept['done']} rounds are done already; "
             f"give {kept['done']} or more"
         )
-    return _named(config, kept["text"], place)
+    return _of_config(config, kept["text"], place)
 
 
-def _named(config: configuration.Config, text: str, place: str) -> Resolved:
+def _of_config(config: configuration.Config, text: str, place: str) -> Resolved:
     """Return the Resolved experiment of a Config: resolve its names and check their keys."""
     cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.",
@@ -180,14 +180,14 @@ def _named(config: configuration.Config, text: str, place: str) -> Resolved:
         _check_synchronous(cls, keys, [stage for stage, _ in stages], place)
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
-    loss, metrics = _judges(config.model, place)
+    loss, metrics = _loss_and_metrics(config.model, place)
     return Resolved(
         config, text, cls, keys, selector, selector_keys, stages, model, data, partition, loss,
         metrics,
     )  # fmt: skip
 
 
-def _judges(section: ModelSection, place: str) -> tuple[Loss, dict[str, type[Metric]]]:
+def _loss_and_metrics(section: ModelSection, place: str) -> tuple[Loss, dict[str, type[Metric]]]:
     """Return the Loss and {name: class of metric} that [model] names. Raises ConfigError."""
     loss = LOSSES.find(section.loss, place)
     metrics = {name: METRICS.find(name, place) for name in section.metrics}

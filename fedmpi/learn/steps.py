@@ -83,7 +83,8 @@ class Steps:
         self._backward = plan.backward
         if self.mask is not None:
             # Gradients of weights that never move are left out, unless a statistic needs them.
-            wanted = update if plan.fixed and not (plan.readjust or plan.looks) else None
+            looked_at = plan.readjust or plan.needs_whole_gradient
+            wanted = update if plan.fixed and not looked_at else None
             self._backward = replace(plan.backward, mask=self.mask, update=wanted)
         self.statistics = Statistics(
             self.layout, plan.statistics, self._gradients.at_output

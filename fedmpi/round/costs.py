@@ -35,7 +35,7 @@ class Costs:
     def of(self, plan: Plan, client: int) -> RoundCost:
         """Return the RoundCost of a client's round by its Plan."""
         work = self.flops(plan, client, self.samples(plan, client), self.probed(plan, client))
-        down = sum(message.bytes.total for message in self._messages.down(plan))
+        down = sum(part.bytes.total for part in self._messages.down(plan))
         up = self._up(plan)
         return RoundCost(down, up, work, self._memory_mb(plan))
 
@@ -52,26 +52,28 @@ class Costs:
         if part is not None:
             mask, update = engine.part_of(part, plan.mask), engine.part_of(part, plan.update)
             plan = replace(plan, mask=mask, update=update)
-        local, size = engine.data.local, int(engine.data.partition.sizes[client])
-        first = min(local.batch_size, size)
+        first = min(engine.data.local.batch_size, self._size(client))
         return float(flops.of_plan(engine.layout_of(part), plan, seen, probed, first).sum())
 
     def samples(self, plan: Plan, client: int) -> int:
         """Return the number of samples that a client trains on by its Plan, with repetitions."""
-        local, size = self.engine.data.local, int(self.engine.data.partition.sizes[client])
-        steps = plan.steps
+        local, size, steps = self.engine.data.local, self._size(client), plan.steps
         return int(local.samples_of(size) if steps is None else local.samples_in(size, steps))
 
     def probed(self, plan: Plan, client: int) -> int:
         """Return the per-sample gradients that a client's statistics take, besides training."""
-        local, size = self.engine.data.local, int(self.engine.data.partition.sizes[client])
-        batches = min(size, plan.probes * local.batch_size)
+        size = self._size(client)
+        batches = min(size, plan.probes * self.engine.data.local.batch_size)
         gradients = {"gradient": batches, "curvature": 2 * batches, "columns": size}
         return sum(gradients.get(name, 0) for name in plan.statistics)
 
     def steps(self, client: int) -> int:
         """Return the number of optimiser steps in a client's whole round."""
-        return int(self.engine.data.local.steps_of(int(self.engine.data.partition.sizes[client])))
+        return int(self.engine.data.local.steps_of(self._size(client)))
+
+    def _size(self, client: int) -> int:
+        """Return the number of samples of a client."""
+        return int(self.engine.data.partition.sizes[client])
 
     @cached_property
     def seconds(self) -> Reals:
@@ -79,7 +81,7 @@ class Costs:
         local, sizes = self.engine.data.local, self.engine.data.partition.sizes
         whole = Support.all(self.engine.layout)
         plan, every = Plan(down=whole, up=whole), np.arange(len(sizes))
-        down = sum(message.bytes.total for message in self._messages.down(plan))
+        down = sum(part.bytes.total for part in self._messages.down(plan))
         work = local.samples_of(sizes) * float(flops.count(self.engine.layout).sum())
         total: Reals = spans(self.devices, every, down, self._up(plan), work).total
         return total

@@ -36,14 +36,22 @@ from fedmpi.world.schedule import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """The fixed parts of a run.
+    """The fixed parts of a run; of these, only `selector` and `memories` have changing contents.
 
     Attributes
     ----------
+    test : Samples
+        The test samples, in the form in which an engine takes them.
+    costs : Costs
+        Predicts bytes, FLOPs, seconds and memory of a client's Plan.
+    selector : Selector
+        Learns from the rows of each round, so a checkpoint stores its arrays.
+    server_optimizer : ServerOptimizer
+        Turns the state that the algorithm proposes into the next state.
     weights : float32[P]
         The initial global weights.
     memories : ClientStore
-        The memories of this rank's clients. Its content changes, but the store is made once.
+        The memories of this rank's clients.
     metrics : tuple of (str, Metric)
         Metrics besides loss and accuracy, with their columns in the result file.
     """
