@@ -108,7 +108,7 @@ def watched(experiment: Experiment, rounds: int) -> Watched:
         add_arrival(algorithm, alone, done, arrival)
         for key, total in alone.items():
             found.setdefault(key, Sum(key, [], total.starts)).touched.append(total.touched)
-    kept = simulation.store
+    kept = simulation.memories
     sizes = [float(sum(array.nbytes for array in kept[client].values()))
              for client in kept.clients()]  # fmt: skip
     return Watched(list(found.values()), float(np.mean(sizes or [0.0])))

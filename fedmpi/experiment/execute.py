@@ -27,7 +27,7 @@ from fedmpi.experiment.watch import watching
 from fedmpi.layout import Layout
 from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
-from fedmpi.round.columns import RoundRecord, recorded, rejected
+from fedmpi.round.columns import RoundRecord, names_of_rejected, rows_to_store
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.loop import Simulation, StopSignal
 from fedmpi.round.progress import Progress
@@ -136,7 +136,7 @@ def _rounds(
         over = perf_counter()
         record.columns["wall_time"] = over - began
         if writer:
-            rows = recorded(
+            rows = rows_to_store(
                 record.clients, config.record_clients, config.seed, record.columns["round"]
             )
             writer.append(record.columns, rows, record.phases, record.layers, record.metrics)
@@ -147,13 +147,13 @@ def _rounds(
         due = not last and simulation.next_round % config.checkpoint_every == 0
         if due and budget.allows(comm):
             budget.keep(simulation, writer, out, record.columns["wall_time"])
-        simulation.recorded = perf_counter() - over
+        simulation.record_seconds = perf_counter() - over
     return bool(completed or first or not simulation.next_round)
 
 
 def _note(writer: "Writer", record: RoundRecord, watch: Progress) -> None:
     """Write the rejections and warnings of a round into the result file."""
-    if text := rejected(record.rejected):
+    if text := names_of_rejected(record.rejected):
         writer.event("rejected", f"round {record.columns['round']}: {text}")
     for text in watch.take_news():
         writer.event("warning", text)

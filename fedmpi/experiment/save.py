@@ -83,7 +83,7 @@ def save_checkpoint(
 
 def _memories(simulation: Simulation) -> Iterator[tuple[int, bytearray]]:
     """Yield (client, bytes) of all clients' memories on rank 0; collective."""
-    comm, store = simulation.comm, simulation.store
+    comm, store = simulation.comm, simulation.memories
     leaving: list[Iterable[int]] = [store.clients(), *[()] * (comm.size - 1)]
     return transferred(comm, leaving, store.packed)
 
@@ -173,7 +173,7 @@ def _check_state(kept: Checkpoint, simulation: Simulation) -> None:
 
 def _place_memories(simulation: Simulation, kept: Checkpoint) -> None:
     """Deal the clients over the ranks; each rank reads their memories from the checkpoint."""
-    store, comm, held = simulation.store, simulation.comm, kept.clients
+    store, comm, held = simulation.memories, simulation.comm, kept.clients
     if held and not 0 <= held[0] <= held[-1] < len(simulation.experiment.sizes):
         raise ResultError(f"{kept.path}: holds the memory of a client that this run does not have")
     clients = np.array(held, np.int64)

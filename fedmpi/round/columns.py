@@ -189,7 +189,7 @@ def round_columns(
     }
 
 
-def recorded(clients: AnyArray, which: str, seed: int, round: int) -> AnyArray:
+def rows_to_store(clients: AnyArray, which: str, seed: int, round: int) -> AnyArray:
     """Return the rows of a round's `clients`, CLIENT[n], that the result file stores, in order.
 
     `which` is run.record_clients. Each round draws a new sample, the same on every rank.
@@ -202,7 +202,7 @@ def recorded(clients: AnyArray, which: str, seed: int, round: int) -> AnyArray:
     return clients[np.sort(rng.choice(len(clients), SAMPLE, replace=False, shuffle=False))]
 
 
-def rejected(reasons: Sequence[tuple[int, str]]) -> str:
+def names_of_rejected(reasons: Sequence[tuple[int, str]]) -> str:
     """Return a text that names the rejected clients of [(client, reason)], or "" if none."""
     alike: dict[str, list[str]] = {}  # clients by reason
     for client, reason in reasons[:NAMED]:

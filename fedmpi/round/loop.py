@@ -56,9 +56,9 @@ class Simulation:
         Simulated seconds at the end of the last round.
     stopping : bool
         True on all ranks once any of them was asked to stop.
-    store : ClientStore
+    memories : ClientStore
         The memories that the clients of this rank keep between rounds.
-    recorded : float
+    record_seconds : float
         Measured seconds that the caller spent on recording the last round.
 
     Parameters
@@ -76,8 +76,8 @@ class Simulation:
     ) -> None:
         self.experiment, self.comm, self.stop = experiment, comm, stop
         self._progress = progress or Progress()
-        self.stopping, self.recorded = False, 0.0
-        self.algorithm, self.store = experiment.algorithm, experiment.memories
+        self.stopping, self.record_seconds = False, 0.0
+        self.algorithm, self.memories = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
         returned.begun(self.state, experiment.layout, self.algorithm)
         self.next_round, self.virtual_time = 0, 0.0
@@ -94,7 +94,7 @@ class Simulation:
         RejectedError if too many were rejected. In both cases the round leaves no trace. A round
         that no client completes is recorded, but keeps the state (Bonawitz et al., MLSys 2019).
         """
-        experiment, round, phases = self.experiment, self.next_round, Phases(self.recorded)
+        experiment, round, phases = self.experiment, self.next_round, Phases(self.record_seconds)
         cohort = self.cohorts.cohort(self.state, round, self.virtual_time)
         ranks, work = self._placement.of(cohort, round)
         given, sent = self.algorithm.zero(), columns.Sent(experiment.layout)
@@ -115,7 +115,7 @@ class Simulation:
             if rejected > experiment.config.clients.max_rejected * len(ranks):
                 self._discard()
                 raise self._too_many(reasons, len(ranks))
-        self.store.commit()
+        self.memories.commit()
         with phases("reduce"):
             summation = self.comm.sum(sums)
             clients = columns.by_client(self.comm.gather_rows(clients))
@@ -156,7 +156,7 @@ class Simulation:
 
     def _discard(self) -> None:
         """Discard the prepared memories and the early sums of this round."""
-        self.store.discard()
+        self.memories.discard()
         self._early_sums.drop()
 
     def _agree(self, clients: AnyArray | None) -> tuple[bool, int]:
@@ -180,7 +180,7 @@ class Simulation:
         """Return the error that names the rejected clients of a round."""
         limit = self.experiment.config.clients.max_rejected
         return RejectedError(
-            f"round {self.next_round}: of {clients} clients {columns.rejected(reasons)}; "
+            f"round {self.next_round}: of {clients} clients {columns.names_of_rejected(reasons)}; "
             f"the run stops, since clients.max_rejected = {limit:g}\n"
             f"{self.algorithm.remedy} and run again, or resume with a larger clients.max_rejected"
         )
@@ -247,7 +247,7 @@ class Simulation:
         for stage in experiment.stages:
             stage.seal(sums, self.next_round, job.client, cohort.clients)
         if done.memory is not None:
-            self.store.prepare(job.client, done.memory)
+            self.memories.prepare(job.client, done.memory)
         return row, ""
 
     def _step(self, sums: Sums, cohort: Cohort, clients: AnyArray) -> None:

@@ -60,7 +60,7 @@ class TestScaffold:
     def test_the_control_variates_always_sum_to_the_servers(self):
         """With everyone in memory: c is the mean of all c_i (paper, section 4)."""
         simulation, _ = simulate("scaffold")
-        own = [simulation.store[c]["control"] for c in simulation.store.clients()]
+        own = [simulation.memories[c]["control"] for c in simulation.memories.clients()]
         np.testing.assert_allclose(np.sum(own, axis=0) / 12, simulation.state["control"], atol=1e-5)
 
 

@@ -86,7 +86,7 @@ def test_capabilities_are_declared(name):
     """A method that does not declare client memories or clients' own models has none."""
     run, _ = simulate(name, **KEYS.get(name, {}))
     if not run.algorithm.remembers:
-        assert run.store.clients() == []
+        assert run.memories.clients() == []
     if not run.algorithm.personal:
         assert all(run.algorithm.own(run.state, client) is None for client in range(12))
 

@@ -190,7 +190,7 @@ class TestLotteryFL:
 
     def test_pruning_ends_at_the_target(self):
         simulation, _ = simulate("lotteryfl", ("run.rounds=8",), accuracy=0.0, rate=0.5, target=0.4)
-        inside, store = simulation.algorithm._inside, simulation.store
+        inside, store = simulation.algorithm._inside, simulation.memories
         masks = [np.unpackbits(store[c]["mask"], count=len(inside)) for c in store.clients()]
         left = [mask[inside].mean() for mask in masks]
         assert 0.2 < min(left) < 0.4 and max(left) < 1

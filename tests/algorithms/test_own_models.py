@@ -80,7 +80,7 @@ def of_the_mean(simulation):
 
 def model_of(simulation, client):
     """Return a client's weights from its memory and the global ones, None if there is no own."""
-    made, memory = simulation.experiment, simulation.store[client]
+    made, memory = simulation.experiment, simulation.memories[client]
     weights, layout = simulation.state["weights"].copy(), made.layout
     name = made.config.algorithm.name
     if name == "heterofl":

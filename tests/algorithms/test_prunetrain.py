@@ -110,7 +110,7 @@ class TestFedMTL:
     def test_the_servers_weights_are_the_mean_of_all_models(self):
         simulation, _ = simulate("fedmtl", ("run.rounds=6",), strength=0.01)
         first = simulation.state["first"]
-        models = [simulation.store[client].get("own", first) for client in range(12)]
+        models = [simulation.memories[client].get("own", first) for client in range(12)]
         np.testing.assert_allclose(weights_of(simulation), np.mean(models, axis=0), atol=2e-6)
         assert any(np.array_equal(model, first) for model in models)
 
@@ -118,7 +118,7 @@ class TestFedMTL:
         spread = []
         for strength in (0.0, 0.5):
             simulation, _ = simulate("fedmtl", ("clients.per_round=12",), strength=strength)
-            own = [simulation.store[c]["own"] for c in simulation.store.clients()]
+            own = [simulation.memories[c]["own"] for c in simulation.memories.clients()]
             spread.append(np.std(own, axis=0)[simulation.experiment.layout.trained].mean())
         assert spread[1] < 0.7 * spread[0]
         found = experiment("fedmtl")  # 424 coordinates, so 10^-4

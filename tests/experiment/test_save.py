@@ -90,10 +90,10 @@ class Many(Serial):
 
 
 def test_memories_come_a_little_at_a_time():
-    simulation = type("Simulation", (), {"comm": Many(), "store": ClientStore(limit=10_000)})
+    simulation = type("Simulation", (), {"comm": Many(), "memories": ClientStore(limit=10_000)})
     for client in range(40):
-        simulation.store.prepare(client, {"a": np.full(25_000, client, np.float32)})
-    simulation.store.commit()
+        simulation.memories.prepare(client, {"a": np.full(25_000, client, np.float32)})
+    simulation.memories.commit()
     found = {client: unpack(data)["a"][0] for client, data in save._memories(simulation)}
     assert found == {client: client for client in range(40)}
     assert len(simulation.comm.sent) > 3

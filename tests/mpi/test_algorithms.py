@@ -25,10 +25,10 @@ COLUMNS = (
 def outcome(name, how=(), comm=None):
     """Return the state of a method after its rounds, its clients' memories, and the columns."""
     run, rows = simulate(name, how, comm=comm, **KEYS.get(name, {}))
-    clients = run.store.clients()
-    homes = run.store.homes_of(np.array(clients, np.int64))
+    clients = run.memories.clients()
+    homes = run.memories.homes_of(np.array(clients, np.int64))
     assert set(homes.tolist()) <= {comm.rank if comm else 0}
-    memories = {client: run.store[client] for client in clients}
+    memories = {client: run.memories[client] for client in clients}
     return run.state, memories, [{key: row.columns[key] for key in COLUMNS} for row in rows]
 
 

@@ -95,7 +95,7 @@ def test_what_a_late_client_would_remember_is_forgotten():
     run = simulation(**how, schedule=deadline(float(seconds[:2].mean())))
     row = run.round()
     done = row.clients["client"][row.clients["status"] == 0]
-    assert len(done) == 1 and list(run.store.clients()) == done.tolist()
+    assert len(done) == 1 and list(run.memories.clients()) == done.tolist()
 
 
 @pytest.mark.parametrize("name", ["fedavg", "fedlp", "fedskel"])

@@ -168,7 +168,7 @@ def test_a_slow_client_gets_its_skeleton_under_a_deadline():
     slow = np.flatnonzero(names == "slow")
     assert all((row.clients["status"][slow] == LATE).all() for row in without)
     assert all((row.clients["status"] == COMPLETED).all() for row in rows)
-    assert not any("skeleton" in plain.store[int(client)] for client in slow)
+    assert not any("skeleton" in plain.memories[int(client)] for client in slow)
     first, second = rows[0].clients[slow], rows[1].clients[slow]
     assert (first["kept"] == 0).all() and (first["steps"] >= 1).all()  # trained and sent nothing
     assert (second["kept"] > 0).all() and (second["kept"] < 1).all()

@@ -209,7 +209,8 @@ def test_a_stale_client_of_scaffold_moves_the_control_by_all_of_its_change():
     for round in range(8):
         stale |= (run.cohorts._flying["version"] < round).any()
         run.round()
-        kept = [run.store[client].get("control", 0 * run.state["control"]) for client in range(12)]
+        none = 0 * run.state["control"]
+        kept = [run.memories[client].get("control", none) for client in range(12)]
         np.testing.assert_allclose(run.state["control"], np.mean(kept, axis=0), rtol=0, atol=1e-6)
     assert stale
 

@@ -52,9 +52,9 @@ def taken_up(old, new):
     """Let a new Simulation continue from the arrays that a checkpoint keeps of an old one."""
     arrays = copy.deepcopy(checkpoint_parts.by_name(old.arrays()))
     new.restore(checkpoint_parts.by_part(SimpleNamespace(arrays=arrays, path="")))
-    for client in old.store.clients():
-        new.store.prepare(client, unpack(old.store.packed(client)))
-    new.store.commit()
+    for client in old.memories.clients():
+        new.memories.prepare(client, unpack(old.memories.packed(client)))
+    new.memories.commit()
     new.next_round, new.virtual_time = old.next_round, old.virtual_time
 
 

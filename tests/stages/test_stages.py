@@ -184,11 +184,11 @@ def test_a_stage_that_makes_other_numbers_of_bits_is_refused_before_the_run(sect
 def test_stages_run_in_order_and_each_keeps_its_own():
     stages = [{"name": "topk", "share": 0.1}, {"name": "quantise", "bits": 8, "feedback": True}]
     run, rows = simulation(stages=stages)
-    kept = {name for c in run.store.clients() for name in run.store[c]}
+    kept = {name for c in run.memories.clients() for name in run.memories[c]}
     assert kept == {"stage/0/weights", "stage/1/weights"}
     _, alone = simulation(stages=stages[:1])
     assert rows[-1].columns["bytes_up_values"] < 0.4 * alone[-1].columns["bytes_up_values"]
-    assert run.algorithm.memory(run.store.clients()[0]) == {}
+    assert run.algorithm.memory(run.memories.clients()[0]) == {}
 
 
 class EverySecond(Stage):
@@ -202,7 +202,7 @@ def test_a_client_keeps_what_a_stage_last_returned():
     where = {"stages": [{"name": "tests.stages.test_stages:EverySecond"}]}
     for rounds, names in ((3, {"stage/0/mark"}), (4, set())):
         run, _ = simulation(run={"rounds": rounds}, clients={"per_round": 8}, **where)
-        assert {name for c in run.store.clients() for name in run.store[c]} == names
+        assert {name for c in run.memories.clients() for name in run.memories[c]} == names
     memory = {"stage/0/control": np.ones(20, np.float32)}  # of a part that is not in every message
     for name in ("topk", "quantise"):
         _, kept = through([stage(name, feedback=True)], np.arange(20.0), memory)

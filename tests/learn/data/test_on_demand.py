@@ -181,9 +181,9 @@ def test_a_chunk_holds_the_samples_of_its_own_clients_alone():
 def test_a_sample_of_the_rows_is_recorded_alike():
     rows = np.zeros(5000, columns.CLIENT)
     rows["client"] = np.arange(5000)
-    one, same, other = (columns.recorded(rows, "sample", 3, k)["client"] for k in (4, 4, 5))
+    one, same, other = (columns.rows_to_store(rows, "sample", 3, k)["client"] for k in (4, 4, 5))
     np.testing.assert_array_equal(one, same)
     assert len(one) == len(np.unique(one)) == 1000 and (np.diff(one) > 0).all()
     assert (one != other).any() and one.mean() == pytest.approx(2500, abs=150)
-    assert len(columns.recorded(rows, "none", 3, 4)) == 0
-    assert columns.recorded(rows, "all", 3, 4) is rows
+    assert len(columns.rows_to_store(rows, "none", 3, 4)) == 0
+    assert columns.rows_to_store(rows, "all", 3, 4) is rows
