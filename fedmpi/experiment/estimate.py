@@ -13,8 +13,8 @@ from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.trial import data_bytes, memory_of_a_device, memory_of_a_rank
 from fedmpi.round.cohort import Cohort
-from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.fixed import Experiment
+from fedmpi.round.predicted_bytes import bytes_up
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.world.cells import share_uplinks
 from fedmpi.world.clock import spans

@@ -15,7 +15,7 @@ other round.
 Deviations from the paper: clients that begin during a round are drawn at its start, among the idle
 clients; shares are computed over the clients that report. A client at work does not leave, even if
 its trace says so. A lost client gives up its place when it has received its message. If the size of
-a message is known only after training, `dry_run.bytes_up` estimates it for the client's seconds.
+a message is known only after training, the client's seconds follow from `predicted_bytes.bytes_up`.
 """
 
 from collections import deque
@@ -31,8 +31,8 @@ from fedmpi.comm.base import Comm
 from fedmpi.exchange import Arrival, Job, Part
 from fedmpi.layout import LEVELS, Support
 from fedmpi.round.cohort import Cohort, Cohorts, shares_of, world_of
-from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.fixed import Experiment
+from fedmpi.round.predicted_bytes import bytes_up
 from fedmpi.round.status import COMPLETED, DROPPED, LATE
 from fedmpi.stage import within
 from fedmpi.world.availability import available, dropped

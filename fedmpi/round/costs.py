@@ -12,8 +12,8 @@ from fedmpi.config import Config
 from fedmpi.layout import Support
 from fedmpi.learn.engine import Engine
 from fedmpi.plan import Plan
-from fedmpi.round.dry_run import weights_up
 from fedmpi.round.messages import KEPT, Messages
+from fedmpi.round.predicted_bytes import weights_up
 from fedmpi.stages import Stage
 from fedmpi.world.clock import spans
 from fedmpi.world.conditions import Conditions

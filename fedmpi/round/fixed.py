@@ -24,8 +24,8 @@ from fedmpi.metric import Metric
 from fedmpi.plan import Plan
 from fedmpi.rng import rng_for
 from fedmpi.round.costs import Costs
-from fedmpi.round.dry_run import bytes_up
 from fedmpi.round.memories import ClientStore
+from fedmpi.round.predicted_bytes import bytes_up
 from fedmpi.round.server_optimizer import ServerOptimizer
 from fedmpi.round.visit import Server
 from fedmpi.selectors import Selector

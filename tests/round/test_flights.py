@@ -177,7 +177,7 @@ def test_a_stale_change_that_makes_too_large_a_weight_gets_its_client_rejected()
         ("static-mask", {"mask": "grasp"}),
     ],
 )
-def test_a_method_whose_messages_are_known_after_training_flies_by_a_dry_run(name, keys):
+def test_a_method_whose_messages_are_known_after_training_flies_by_predicted_bytes(name, keys):
     """Alone at work it is a synchronous run; its clock is exact where the size is."""
     method = {"name": name} | keys
     alone = {"clients": {"per_round": 1}, "algorithm": method, "model": {"name": "mlp"}}
