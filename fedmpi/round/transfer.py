@@ -27,8 +27,8 @@ def transferred(
         bytes_of(client) returns the bytes of a memory, b"" if there is none. It is called only when
         there is room in a chunk, so that few memories are held as bytes at a time.
     """
-    streams = [_Outgoing(clients, bytes_of) for clients in leaving]
-    arriving = [_Incoming() for _ in range(comm.size)]
+    streams = [_Leaving(clients, bytes_of) for clients in leaving]
+    arriving = [_Arriving() for _ in range(comm.size)]
     most = CHUNK // comm.size
     while True:
         boxes = [stream.next(most) for stream in streams]
@@ -38,7 +38,7 @@ def transferred(
             yield from source.records(box)
 
 
-class _Outgoing:
+class _Leaving:
     """The records of clients as a stream of bytes."""
 
     def __init__(self, clients: Iterable[int], bytes_of: Callable[[int], bytes]) -> None:
@@ -59,7 +59,7 @@ class _Outgoing:
         return b"".join(pieces)
 
 
-class _Incoming:
+class _Arriving:
     """Records reassembled from the chunks of one stream."""
 
     def __init__(self) -> None:
