@@ -8,6 +8,7 @@ from fedmpi.kernels import (
     first_step,
     groups,
     kept,
+    loss,
     norm,
     owner,
     pool,
@@ -23,8 +24,8 @@ def warm(rank: int = 0, ranks: int = 1) -> None:
     `rank` is the number of the rank among the `ranks` ranks of its node. A single rank takes about
     20 seconds if nothing is cached, and less than one second if everything is.
     """
-    others = _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups, _warm_others
-    for part in (*first_step.STEP, *others, _warm_adam)[rank::ranks]:
+    layers = _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups, _warm_others
+    for part in (*first_step.STEP, *layers, _warm_losses, _warm_adam)[rank::ranks]:
         part()
 
 
@@ -43,6 +44,12 @@ def _warm_adam() -> None:
     flat, moments = np.zeros(64, np.float32), np.zeros((2, 64), np.float32)
     mask = np.ones(64, np.uint8)
     update.adam(flat, flat, *moments, flat, mask, np.float32(0.1), 0.0, 0.0, 1)
+
+
+def _warm_losses() -> None:
+    memory = np.zeros(64, np.float32)
+    loss.of_class(memory, 0, 16, 1, 16, PLACES, True, True)
+    loss.of_numbers(memory, 0, 16, 1, 16, np.zeros((1, 1), np.float32), True)
 
 
 def _warm_row_sums() -> None:

@@ -64,6 +64,9 @@ def test_nothing_is_compiled_after_the_warm_up():
     mask = (np.arange(layout.size) % 20 == 0).astype(np.uint8)
     engine.gradient(engine.weights, x, y, engine.grad, Backward(mask=mask, update=mask))
     engine.outputs(engine.weights, x)
+    for error in ("softmax-quadratic", "sigmoid-linear", "mse", "bce"):
+        targets = y if "-" in error else np.ones((5, 4), np.float32)
+        engine.gradient(engine.weights, x, targets, engine.grad, error=error)
     first, second = np.zeros((2, layout.size), np.float32)
     mask, lr = np.ones(layout.size, np.uint8), np.float32(0.1)
     edges = edges_of(mask)
@@ -87,4 +90,4 @@ def test_ranks_share_the_kernels_and_leave_none_out(monkeypatch):
         found.append(Counter(map(str, called)))
         called.clear()
     assert found[0] == found[1] and set(found[0].values()) == {1}
-    assert len(found[0]) == 7 + 8
+    assert len(found[0]) == 8 + 8

@@ -31,8 +31,10 @@ def chain_of(
         raise Unsupported(f"input of shape {shape}")
     channels, height, width = (*shape, 1, 1)[:3]
     chain = Chain(module, layout, Value(channels, height, width))
+    chain.flat = len(shape) == 1
     last = chain.walk(module, chain.values[0])
-    if not chain.steps or last.relu or last.height * last.width != 1:
+    flat = chain.flat and last.height * last.width == 1
+    if not chain.steps or last.relu or not flat:
         raise Unsupported("an output that is not a plain vector")
     last.readers += 1
     first = [step for step in chain.steps

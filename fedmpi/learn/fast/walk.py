@@ -17,6 +17,7 @@ class Chain:
     def __init__(self, module: "nn.Module", layout: Layout, value: Value) -> None:
         self.values, self.layout = [value], layout
         self.steps: list[Step] = []
+        self.flat = False  # whether each sample is a vector by now, not a plane of 1 x 1 positions
         self._names = {part: name for name, part in module.named_modules()}
         self._starts = {tensor.name: tensor for tensor in layout.tensors}
         self._seen: set[nn.Module] = set()
