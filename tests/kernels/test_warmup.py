@@ -16,7 +16,8 @@ from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Backward
 
-MODULES = ("batch_last", "conv", "groups", "kept", "loss", "norm", "pool", "tables", "update")
+MODULES = ("batch_last", "bends", "conv", "groups", "kept", "loss", "norm", "pool", "tables",
+           "update")  # fmt: skip
 RUNS = ("count", "edges")  # kernels of `pack` that find the runs of a mask
 
 
@@ -43,7 +44,7 @@ def network():
     return nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2, 1), Residual(body, nn.Identity()),
         nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12),
-        nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4),
+        nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4), nn.Tanh(),
     )  # fmt: skip
 
 

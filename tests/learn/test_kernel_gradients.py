@@ -232,7 +232,7 @@ def test_weights_and_gradients_of_others_are_read_and_written_as_the_engines_own
         nn.Conv2d(2, 4, 3, groups=2),
         nn.Conv2d(2, 4, 3, padding="same"),
         nn.MaxPool2d(2, ceil_mode=True),
-        nn.Sigmoid(),
+        nn.GELU(),
         nn.ReLU(),
         nn.LayerNorm(8),
         nn.LayerNorm((2, 8, 8), bias=False),

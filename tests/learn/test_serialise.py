@@ -32,7 +32,7 @@ print("torch" in sys.modules)
 
 def built(name):
     sample = np.zeros((1, *MODELS[name]), np.float32)
-    options = {"hidden": [16]} if name == "mlp" else {}
+    options = {"hidden": [16], "activation": "tanh"} if name == "mlp" else {}
     module = build(name, MODELS[name], 10, options, 3)
     found = KernelGradients.of(module, layout_of(module, sample), MODELS[name], 8)
     return found, found.weights.copy()

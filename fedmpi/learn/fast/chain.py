@@ -18,8 +18,8 @@ def chain_of(
     """Return (values, steps) of a module; the first value is the input.
 
     The supported modules are those of the files in `layers`: Sequential chains and Residual blocks
-    of convolutions, linear layers, ReLU, pooling, BatchNorm, GroupNorm, LayerNorm, Flatten and
-    Identity.
+    of convolutions, linear layers, ReLU, Sigmoid, Tanh, pooling, BatchNorm, GroupNorm, LayerNorm,
+    Flatten and Identity.
 
     Raises
     ------
