@@ -15,6 +15,7 @@ from fedmpi.layout import Support
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import ClientData
 from fedmpi.learn.engines import engine_for
+from fedmpi.learn.fast import last
 from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.layout_of import layout_of
@@ -100,16 +101,24 @@ def test_a_loss_of_a_test_is_that_of_torch(error, monkeypatch):
     assert mean_loss(error, outputs, y) == pytest.approx(wanted, rel=1e-12)
 
 
+def test_a_loss_that_has_no_kernel_yet_is_differentiated_by_torch(monkeypatch):
+    monkeypatch.setattr(last, "_KERNELS", {})
+    kernels, other = both()
+    told = [made.gradient(made.weights, *batch("class", 5), made.grad) for made in (kernels, other)]
+    assert told[0] == pytest.approx(told[1], rel=1e-5)
+    np.testing.assert_allclose(kernels.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_a_loss_of_tokens_has_no_kernel():
     kernels, _ = both()
-    with pytest.raises(ValueError, match="no kernel for the error next-token"):
+    with pytest.raises(ValueError, match="cannot compute the error next-token"):
         kernels.gradient(kernels.weights, *batch("class", 3), kernels.grad, error="next-token")
 
 
-@pytest.mark.parametrize("last", [nn.Conv2d(1, 4, 6), nn.AdaptiveAvgPool2d(1)])
-def test_outputs_with_more_axes_than_their_targets_are_left_to_torch(last):
+@pytest.mark.parametrize("end", [nn.Conv2d(1, 4, 6), nn.AdaptiveAvgPool2d(1)])
+def test_outputs_with_more_axes_than_their_targets_are_left_to_torch(end):
     """Else torch would broadcast them where it trains a part of the model."""
-    module = nn.Sequential(nn.Conv2d(1, 1, 1), last)
+    module = nn.Sequential(nn.Conv2d(1, 1, 1), end)
     layout = layout_of(module, np.zeros((1, 1, 6, 6), np.float32))
     with pytest.raises(Unsupported, match="not a plain vector"):
         KernelGradients.of(module, layout, (1, 6, 6))

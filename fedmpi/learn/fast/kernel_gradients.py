@@ -1,7 +1,6 @@
 """Gradients of networks by kernels, with the batch innermost."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -83,8 +82,9 @@ class KernelGradients(Gradients):
         if backward != self._differentiated:
             self.grad.fill(0)
             self._differentiated = backward
-        lose = partial(lost, y=y, error=error, labels=self._labels, draws=self._draws)
-        return self._program(len(x)).gradient(x, backward, activations, lose)
+        how = y, error, self._labels, self._draws
+        program = self._program(len(x))
+        return program.gradient(x, backward, activations, lambda frame: lost(frame, *how))
 
     def _evaluate(self, x: AnyArray) -> AnyArray:
         parts = [x[start : start + _EVALUATED] for start in range(0, len(x), _EVALUATED)]

@@ -1,9 +1,10 @@
 """The loss of a batch, between the forward and the backward pass: a kernel, or a loss of torch.
 
-A loss of the user's code is differentiated by torch, on the outputs alone. The network remains on
-the kernels.
+A loss without a kernel, such as one of the user's code, is differentiated by torch on the outputs
+alone. The network remains on the kernels.
 """
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TypeAlias
 
@@ -13,6 +14,8 @@ from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Bools, Vector
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.step import Value
+from fedmpi.learn.losses import loss_of
 
 _Kernel: TypeAlias = tuple[str, type, tuple[bool, ...]]
 
@@ -44,40 +47,44 @@ def lost(
     labels : bool[classes], optional
         Outputs of classes that are False count as 0; they are set to 0 in place.
     draws : Draws, optional
-        The source of the random numbers that a loss of the user's code draws.
+        The source of the random numbers that a loss of torch draws.
 
     Raises
     ------
     ValueError
-        If there is no such loss here, or the targets do not fit the outputs.
+        If the targets do not fit the outputs.
     """
     out = frame.values[-1]
-    places = frame.place[out], frame.grad[out]
-    outputs, slope = (
-        frame.memory[place : place + frame.size(out)].reshape(out.channels, -1) for place in places
-    )
     if labels is not None:
-        outputs[~labels] = 0
-    if ":" in error:
-        loss = _own(error, outputs[:, : len(y)], slope, y, draws)
-    elif error in _KERNELS:
+        _block(frame, frame.place)[~labels] = 0
+    if error in _KERNELS:
         name, kind, how = _KERNELS[error]
-        kernel = getattr(kernels.loss, name)
+        places = frame.place[out], frame.grad[out], out.channels, frame.lanes
         targets: AnyArray = np.ascontiguousarray(y, kind)
-        loss = kernel(frame.memory, *places, out.channels, frame.lanes, targets, *how)
+        loss = float(getattr(kernels.loss, name)(frame.memory, *places, targets, *how))
+    elif loss_of(error).target == "tokens":
+        raise ValueError(f"the kernels cannot compute the error {error}, whose targets are tokens")
     else:
-        raise ValueError(f"there is no kernel for the error {error}")
+        loss = _by_torch(frame, error, y, draws)
     if labels is not None:
-        slope[~labels] = 0
-    return float(loss)
+        _block(frame, frame.grad)[~labels] = 0
+    return loss
 
 
-def _own(name: str, outputs: Vector, slope: Vector, y: AnyArray, draws: Draws | None) -> float:
-    """Return the loss `name` at float32[D, N] `outputs`; write float32[D, lanes] `slope`."""
+def _by_torch(frame: Frame, name: str, y: AnyArray, draws: Draws | None) -> float:
+    """Return the loss `name` of a batch, and write its gradient with respect to the outputs."""
     from fedmpi.learn.loss_functions import with_slope  # needs torch
 
+    slope = _block(frame, frame.grad)
     with nullcontext() if draws is None else draws.next_pass():
-        loss, found = with_slope(name, outputs.T, y)
+        loss, found = with_slope(name, _block(frame, frame.place)[:, : len(y)].T, y)
     slope[:, len(y) :] = 0
     slope[:, : len(y)] = found.T
     return loss
+
+
+def _block(frame: Frame, places: Mapping[Value, int]) -> Vector:
+    """Return float32[outputs, lanes], a view of the outputs of a Frame or of their gradient."""
+    out = frame.values[-1]
+    start = places[out]
+    return frame.memory[start : start + frame.size(out)].reshape(out.channels, -1)
