@@ -3,8 +3,8 @@
 import numpy as np
 
 from fedmpi.kernels import (
+    activation,
     batch_last,
-    bends,
     conv,
     first_step,
     groups,
@@ -103,5 +103,5 @@ def _warm_others() -> None:
     batch_last.measure(np.zeros(1), memory, PLACES, 16, mask, NONE)
     batch_last.add(memory, 32, 0, 16, 16, NONE)
     batch_last.pass_on(memory, 0, 16, 16, True, 0)
-    bends.bend(memory, PLACES, PLACES, 16, True, NONE)
-    bends.bend_back(memory, PLACES, PLACES, PLACES, 16, True, True, 0)
+    activation.activate(memory, PLACES, PLACES, 16, True, NONE)
+    activation.activate_back(memory, PLACES, PLACES, PLACES, 16, True, True, 0)

@@ -61,13 +61,13 @@ def value_of(name: str, outputs: AnyArray, y: AnyArray) -> float:
         return float(loss_of(name)(torch.tensor(outputs, dtype=kind), torch.tensor(y)))
 
 
-def with_slope(name: str, outputs: Vector, y: AnyArray) -> tuple[float, Vector]:
+def with_gradient(name: str, outputs: Vector, y: AnyArray) -> tuple[float, Vector]:
     """Return a loss by its name, and its gradient float32[N, D] at float32[N, D] `outputs`."""
     given = torch.tensor(np.ascontiguousarray(outputs)).requires_grad_()  # draws follow the order
     with one_thread():
         loss = loss_of(name)(given.clone(), torch.tensor(y))  # it may write to its argument
-        (slope,) = torch.autograd.grad(loss, given, allow_unused=True)
-    found: Vector = (torch.zeros_like(given) if slope is None else slope).numpy()
+        (gradient,) = torch.autograd.grad(loss, given, allow_unused=True)
+    found: Vector = (torch.zeros_like(given) if gradient is None else gradient).numpy()
     return float(loss.item()), found
 
 

@@ -16,7 +16,7 @@ from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.steps import edges_of
 from fedmpi.plan import Backward
 
-MODULES = ("batch_last", "bends", "conv", "groups", "kept", "loss", "norm", "pool", "tables",
+MODULES = ("batch_last", "activation", "conv", "groups", "kept", "loss", "norm", "pool", "tables",
            "update")  # fmt: skip
 RUNS = ("count", "edges")  # kernels of `pack` that find the runs of a mask
 

@@ -108,7 +108,7 @@ MODELS = {
         nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(),
         Residual(nn.Conv2d(3, 3, 3, padding=1), nn.Identity()), nn.Flatten(), nn.Linear(192, 4),
     ),
-    "bends": lambda: nn.Sequential(
+    "activation": lambda: nn.Sequential(
         nn.Tanh(), nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh(), nn.ReLU(),
         Residual(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Sigmoid()), nn.Tanh()),
         nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), nn.Tanh(), nn.Linear(48, 7), nn.ReLU(),

@@ -15,7 +15,7 @@ from fedmpi.layout import Support
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import ClientData
 from fedmpi.learn.engines import engine_for
-from fedmpi.learn.fast import last
+from fedmpi.learn.fast import batch_loss
 from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.layout_of import layout_of
@@ -102,7 +102,7 @@ def test_a_loss_of_a_test_is_that_of_torch(error, monkeypatch):
 
 
 def test_a_loss_that_has_no_kernel_yet_is_differentiated_by_torch(monkeypatch):
-    monkeypatch.setattr(last, "_KERNELS", {})
+    monkeypatch.setattr(batch_loss, "_KERNELS", {})
     kernels, other = both()
     told = [made.gradient(made.weights, *batch("class", 5), made.grad) for made in (kernels, other)]
     assert told[0] == pytest.approx(told[1], rel=1e-5)

@@ -9,10 +9,10 @@ from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.backward import backward as backward_calls
+from fedmpi.learn.fast.batch_loss import batch_loss
 from fedmpi.learn.fast.chain import chain_of
 from fedmpi.learn.fast.forward import forward as forward_calls
 from fedmpi.learn.fast.frame import Frame, aligned, lanes_for
-from fedmpi.learn.fast.last import lost
 from fedmpi.learn.fast.step import Call, Step, Value
 from fedmpi.learn.gradients import Gradients, checked_rows
 from fedmpi.plan import FULL, Backward
@@ -84,7 +84,7 @@ class KernelGradients(Gradients):
             self._differentiated = backward
         how = y, error, self._labels, self._draws
         program = self._program(len(x))
-        return program.gradient(x, backward, activations, lambda frame: lost(frame, *how))
+        return program.gradient(x, backward, activations, lambda frame: batch_loss(frame, *how))
 
     def _evaluate(self, x: AnyArray) -> AnyArray:
         parts = [x[start : start + _EVALUATED] for start in range(0, len(x), _EVALUATED)]

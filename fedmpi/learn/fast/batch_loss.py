@@ -31,7 +31,7 @@ _KERNELS: dict[str, _Kernel] = {
 """By the name of a loss: its kernel, the type of its targets, and the kernel's last arguments."""
 
 
-def lost(
+def batch_loss(
     frame: Frame, y: AnyArray, error: str, labels: Bools | None = None, draws: Draws | None = None
 ) -> float:
     """Return the mean loss of a batch, and write its gradient with respect to the outputs.
@@ -73,13 +73,13 @@ def lost(
 
 def _by_torch(frame: Frame, name: str, y: AnyArray, draws: Draws | None) -> float:
     """Return the loss `name` of a batch, and write its gradient with respect to the outputs."""
-    from fedmpi.learn.loss_functions import with_slope  # needs torch
+    from fedmpi.learn.loss_functions import with_gradient  # needs torch
 
-    slope = _block(frame, frame.grad)
+    gradient = _block(frame, frame.grad)
     with nullcontext() if draws is None else draws.next_pass():
-        loss, found = with_slope(name, _block(frame, frame.place)[:, : len(y)].T, y)
-    slope[:, len(y) :] = 0
-    slope[:, : len(y)] = found.T
+        loss, found = with_gradient(name, _block(frame, frame.place)[:, : len(y)].T, y)
+    gradient[:, len(y) :] = 0
+    gradient[:, : len(y)] = found.T
     return loss
 
 

@@ -12,14 +12,14 @@ from fedmpi.learn.fast.walk import Chain
 
 
 @takes("torch.nn.modules.activation.Sigmoid", "torch.nn.modules.activation.Tanh")
-def bend(chain: Chain, part: Any, value: Value) -> Value:
+def activate(chain: Chain, part: Any, value: Value) -> Value:
     """Append a sigmoid or tanh of each number."""
     out = Value(value.channels, value.height, value.width)
-    return chain.append(Bend(value, out, sigmoid=type(part).__name__ == "Sigmoid"))
+    return chain.append(Activation(value, out, sigmoid=type(part).__name__ == "Sigmoid"))
 
 
 @dataclass(frozen=True, eq=False)
-class Bend(Step):
+class Activation(Step):
     """The sigmoid of each number, or tanh."""
 
     sigmoid: bool = False
@@ -29,7 +29,7 @@ class Bend(Step):
     ) -> list[Made]:
         planes = frame.channels(self.out), frame.channels(self.source), frame.planes[self.out].size
         how = self.sigmoid, floor_of(self.out)
-        return [(kernels.bends.bend, (frame.memory, *planes, *how))]
+        return [(kernels.activation.activate, (frame.memory, *planes, *how))]
 
     def backward(self, back: Back) -> None:
         frame, kept = back.frame, back.of(self.out)
@@ -41,4 +41,4 @@ class Bend(Step):
             frame.planes[self.out].size,
         )
         gate = frame.gate(self.source)
-        back.call(kernels.bends.bend_back, back.memory, *planes, self.sigmoid, fresh, gate)
+        back.call(kernels.activation.activate_back, back.memory, *planes, self.sigmoid, fresh, gate)

@@ -1,16 +1,16 @@
-"""Slow, obvious twins of kernels/bends.py, in float64."""
+"""Slow, obvious twins of kernels/activation.py, in float64."""
 
 import numpy as np
 
 
-def bend(memory, out, src, size, sigmoid, floor):
+def activate(memory, out, src, size, sigmoid, floor):
     for to, at in zip(out, src, strict=True):
         x = memory[at : at + size].astype(np.float64)
         value = 1 / (1 + np.exp(-x)) if sigmoid else np.tanh(x)
         memory[to : to + size] = np.maximum(value, floor)
 
 
-def bend_back(memory, out, up, down, size, sigmoid, fresh, gate):
+def activate_back(memory, out, up, down, size, sigmoid, fresh, gate):
     for c in range(len(out)):
         for i in range(size):
             o, below = float(memory[out[c] + i]), down[c] + i

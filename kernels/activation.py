@@ -17,7 +17,7 @@ _Q4, _Q6 = np.float32(1.18534705686654e-04), np.float32(1.19825839466702e-06)
 
 
 @kernel
-def bend(
+def activate(
     memory: NDArray[np.float32], out: NDArray[np.int64], src: NDArray[np.int64], size: int,
     sigmoid: bool, floor: float,
 ) -> None:
@@ -54,11 +54,11 @@ def bend(
 
 
 @kernel
-def bend_back(
+def activate_back(
     memory: NDArray[np.float32], out: NDArray[np.int64], up: NDArray[np.int64],
     down: NDArray[np.int64], size: int, sigmoid: bool, fresh: bool, gate: int,
 ) -> None:
-    """Pass the gradient of `bend` down to x.
+    """Pass the gradient of `activate` down to x.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def bend_back(
     size : int
         Floats of a plane.
     sigmoid : bool
-        As for `bend`.
+        As for `activate`.
     fresh : bool
         True to overwrite the gradient of x, False to add to it.
     gate : int
