@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedmpi.arrays import Reals
-from fedmpi.layout import Layout
+from fedmpi.learn.open_channels import open_of
 from fedmpi.plan import Gates
 from fedmpi.rng import rng_for
 
@@ -38,11 +37,6 @@ class Gate(nn.Linear):
         return torch.zeros_like(values).scatter(1, index, top)
 
 
-def open_of(gates: Gates, channels: int) -> int:
-    """Return the number of a convolution's channels that stay open for a sample, at least one."""
-    return max(1, round(gates.ratio * channels))
-
-
 def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
     """Put a Gate on each convolution of `module`, in place, and return the module.
 
@@ -60,26 +54,6 @@ def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
             _attach(conv, after if joined else conv, Gate(conv, gates, rng))
         first = False
     return module
-
-
-def left_by_gates(layout: Layout, gates: Gates) -> Reals:
-    """Return float64[L]: the share of each layer's multiply-adds that the gates leave.
-
-    It is r_in * r_out. In a chain, both factors count. For a layer that reads a residual stream,
-    r_in is 1, because the stream is dense.
-    """
-    names = {layer.name for layer in layout.layers}
-    left = np.ones(len(layout.layers))
-    before, block = 1.0, ""
-    for number, layer in enumerate(layout.layers):
-        if layer.kind not in ("conv", "linear") or layer.name.endswith(".gate"):
-            continue
-        here = layer.name.rpartition(".")[0]
-        gate = f"{layer.name}.gate" in names
-        kept = open_of(gates, layer.rows) / layer.rows if gate else 1.0
-        left[number] = kept * (before if here == block else 1.0)
-        before, block = kept, here
-    return left
 
 
 def _has_own(part: nn.Module) -> bool:

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from fedmpi import flops
-from fedmpi.learn.gates import Gate, gated, left_by_gates
+from fedmpi.learn.gates import Gate, gated
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
+from fedmpi.learn.open_channels import left_by_gates
 from fedmpi.plan import Gates
 
 
