@@ -3,7 +3,8 @@
 Yu, Nguyen, Anwar and Jannesari, arXiv:2106.06921v1, after Gao et al., "Dynamic Channel
 Pruning: Feature Boosting and Suppression", ICLR 2019. With X the input of a convolution, the
 gates are g = ReLU(U mean(X) + b). All but the largest g of a sample become 0, and g multiplies
-the output of the convolution, or of the normalisation that follows it.
+the output of the convolution, or of the normalisation that follows it. Of equal gates, those of
+the first channels stay.
 """
 
 from typing import Any
@@ -33,8 +34,10 @@ class Gate(nn.Linear):
         """Return the gates: the largest values of each sample, and 0 elsewhere."""
         mean = x.mean((2, 3))
         values = torch.relu(super().forward(torch.sigmoid(mean) if self.squash else mean))
-        top, index = values.topk(self.kept, dim=1)
-        return torch.zeros_like(values).scatter(1, index, top)
+        # Not topk, which takes any of equal values.
+        order = values.detach().sort(dim=1, descending=True, stable=True).indices
+        opened = torch.zeros_like(values, dtype=torch.bool)
+        return values.where(opened.scatter(1, order[:, : self.kept], True), 0.0)
 
 
 def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:

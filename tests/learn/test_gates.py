@@ -57,6 +57,17 @@ def test_a_closed_channel_gets_no_gradient_from_that_sample(conv):
     assert not conv.gate.weight.grad[closed].any() and conv.gate.weight.grad[~closed].any()
 
 
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_of_equal_gates_those_of_the_first_channels_stay(kept):
+    gate = Gate(torch.nn.Conv2d(3, 64, 3), Gates(kept), np.random.default_rng(1))
+    with torch.no_grad():
+        gate.weight.zero_()
+        gate.bias[::4] = 2
+        found = gate(torch.randn(5, 3, 8, 8))
+    first = np.argsort(np.arange(64) % 4 > 0, kind="stable")[: round(kept * 64)]
+    assert all(row.nonzero()[:, 0].tolist() == sorted(first) for row in found)
+
+
 def test_the_first_gates_are_those_of_the_paper():
     gate = Gate(torch.nn.Conv2d(64, 256, 3), Gates(0.5), np.random.default_rng(1))
     assert (gate.bias == 1).all()
