@@ -5,6 +5,7 @@ import numpy as np
 from fedmpi.kernels import (
     activation,
     batch_last,
+    channel_gates,
     conv,
     first_step,
     groups,
@@ -26,7 +27,7 @@ def warm(rank: int = 0, ranks: int = 1) -> None:
     20 seconds if nothing is cached, and less than one second if everything is.
     """
     layers = _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups, _warm_others
-    for part in (*first_step.STEP, *layers, _warm_losses, _warm_adam)[rank::ranks]:
+    for part in (*first_step.STEP, *layers, _warm_gates, _warm_losses, _warm_adam)[rank::ranks]:
         part()
 
 
@@ -95,6 +96,15 @@ def _warm_groups() -> None:
     groups.normalise_back(
         memory, places, *planes, 16, 16, 1, flat, *scales, saved, flags, flags, True, True, 0
     )
+
+
+def _warm_gates() -> None:
+    memory, places, flags = np.zeros(4096, np.float32), PLACES, np.ones(1, np.uint8)
+    channel_gates.means(memory, places, places, places, 16, 16, 1.0, False)
+    channel_gates.means_back(memory, places, places, places, 16, 16, 1.0, False, True, 0)
+    channel_gates.keep(memory, np.arange(2) * 16, 1, 16)
+    channel_gates.scale(memory, places, places, places, 16, 16, NONE)
+    channel_gates.scale_back(memory, *[places] * 5, 16, 16, flags, flags)
 
 
 def _warm_others() -> None:

@@ -4,7 +4,7 @@ Yu, Nguyen, Anwar and Jannesari, arXiv:2106.06921v1, after Gao et al., "Dynamic 
 Pruning: Feature Boosting and Suppression", ICLR 2019. With X the input of a convolution, the
 gates are g = ReLU(U mean(X) + b). All but the largest g of a sample become 0, and g multiplies
 the output of the convolution, or of the normalisation that follows it. Of equal gates, those of
-the first channels stay.
+the first channels stay. The kernels engine has the same gates (fast/layers/gate_step.py).
 """
 
 from typing import Any
@@ -82,3 +82,19 @@ def _multiply(last: Any, inputs: Any, output: Tensor) -> Tensor:
     gate.open = values.detach()  # for inspection; with its graph the model could not be copied
     product: Tensor = output * values[:, :, None, None]
     return product
+
+
+HOOKS = _look, _multiply
+
+
+def gate_on_input(part: Any) -> Gate | None:
+    """Return the Gate that reads the input of a module, if there is one."""
+    found: Gate | None = part.gate if _look in part._forward_pre_hooks.values() else None
+    return found
+
+
+def gate_on_output(part: Any) -> Gate | None:
+    """Return the Gate that multiplies the output of a module, if there is one."""
+    hooked = _multiply in part._forward_hooks.values()
+    found: Gate | None = part.gated_by[0].gate if hooked else None
+    return found

@@ -11,13 +11,16 @@ from torch import nn
 from fedmpi import kernels
 from fedmpi.kernels import first_step, update, warmup
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
+from fedmpi.learn.gates import gated
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.steps import edges_of
-from fedmpi.plan import Backward
+from fedmpi.plan import Backward, Gates
 
-MODULES = ("batch_last", "activation", "conv", "groups", "kept", "loss", "norm", "pool", "tables",
-           "update")  # fmt: skip
+MODULES = (
+    "batch_last", "activation", "channel_gates", "conv", "groups", "kept", "loss", "norm", "pool",
+    "tables", "update",
+)  # fmt: skip
 RUNS = ("count", "edges")  # kernels of `pack` that find the runs of a mask
 
 
@@ -54,7 +57,7 @@ def test_nothing_is_compiled_after_the_warm_up():
     warmup.warm()
     before = compiled()
     assert all(number for name, number in before.items() if "._" not in name), before
-    module = network()
+    module = gated(network(), Gates(0.5), 1)
     layout = layout_of(module, np.zeros((1, 1, 8, 8), np.float32))
     engine = KernelGradients.of(module, layout, (1, 8, 8))
     x, y = np.ones((5, 1, 8, 8), np.float32), np.arange(5) % 4
@@ -91,4 +94,4 @@ def test_ranks_share_the_kernels_and_leave_none_out(monkeypatch):
         found.append(Counter(map(str, called)))
         called.clear()
     assert found[0] == found[1] and set(found[0].values()) == {1}
-    assert len(found[0]) == 8 + 8
+    assert len(found[0]) == 8 + 9
