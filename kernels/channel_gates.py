@@ -104,20 +104,23 @@ def means_back(
     """
     lane, one = lanes.full(1, 1, 0.0), lanes.full(1, 1, 1.0)
     part = lanes.filled(lane, share)
+    given, start = np.empty(width, np.float32), np.zeros(1, np.int64)
     for k in range(up.size):
         for n in range(0, width, 16):
-            given = part * lanes.loaded(lane, memory, up, k, n)
+            slope = part * lanes.loaded(lane, memory, up, k, n)
             if squash:
                 mean = lanes.loaded(lane, memory, out, k, n)
-                given = given * (mean * (one - mean))
-            for p in range(n, size, width):
-                total = given
+                slope = slope * (mean * (one - mean))
+            lanes.store(slope, given, start, 0, n)
+        for p in range(0, size, width):
+            for n in range(0, width, 16):
+                total = lanes.vector(lane, given, n)
                 if not fresh:
-                    total = total + lanes.loaded(lane, memory, down, k, p)
+                    total = total + lanes.loaded(lane, memory, down, k, p + n)
                 if gate != 0:
-                    active = lanes.loaded(lane, memory, down, k, p + gate)
+                    active = lanes.loaded(lane, memory, down, k, p + n + gate)
                     total = lanes.where_greater(active, lane, total, lane)
-                lanes.store(total, memory, down, k, p)
+                lanes.store(total, memory, down, k, p + n)
 
 
 @kernel
