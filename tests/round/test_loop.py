@@ -110,9 +110,15 @@ def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
 
 def test_layers_that_are_not_sent_cost_no_bytes():
     run = simulation(algorithm={"name": "fedlp", "p": 0.5}, model={"name": "mlp"})
+    begun, fixed = run.state, run.experiment
     rows = [run.round() for _ in range(3)]
     kept = np.array([row.layers["kept"] for row in rows])
     assert 0 < kept.mean() < 1
+    plans = [fixed.plan(begun, 0, int(client)) for client in rows[0].clients["client"]]
+    sizes = [fixed.costs.messages().planned_up(plan).size for plan in plans]
+    supports = sum(size.support for size in sizes)
+    assert rows[0].columns["bytes_up_support"] == supports > 0
+    assert rows[0].clients["bytes_up"].tolist() == [size.total for size in sizes]
     layers = np.diff(run.experiment.layout.starts("layer"))
     for row in rows:
         values = (row.layers["kept"] * 4 * 4 * layers).round()
