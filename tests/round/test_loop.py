@@ -6,12 +6,15 @@ import pytest
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError
+from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.record.schema import CLIENT_STATUS
+from fedmpi.round import columns
 from fedmpi.round.loop import Simulation
+from fedmpi.round.visit import Visit
 from tests.algorithms.problem import cohort_of, trained
 
 TREE = {
@@ -126,6 +129,20 @@ def test_layers_that_are_not_sent_cost_no_bytes():
         assert row.columns["bytes_up_values"] == values.sum() < row.columns["bytes_down"]
         sent = row.columns["density_up"] * run.experiment.layout.size * 4 * 4
         assert sent == pytest.approx(values.sum())
+
+
+def test_a_message_names_ten_of_the_rejected_clients():
+    reasons = [(client, "too large" if client % 2 else "not finite") for client in range(11)]
+    named = "0, 2, 4, 6, 8: not finite; 1, 3, 5, 7, 9: too large"
+    assert columns.rejected(reasons) == f"11 rejected ({named}; ...)"
+    assert columns.rejected(reasons[:10]) == f"10 rejected ({named})"
+
+
+def test_a_client_whose_training_fails_has_no_loss():
+    failed = Visit(Job(3, 0, {}, None, 0.5), None, [], [], reason="no memory")
+    row = columns.client_row(failed, 7, 0)
+    assert (row["client"], row["samples"], row["bytes_up"], row["kept"]) == (3, 7, 0, 0)
+    assert np.isnan(row["train_loss"]) and CLIENT_STATUS[row["status"]] == "rejected"
 
 
 def test_a_client_that_diverges_is_left_out_and_recorded():
