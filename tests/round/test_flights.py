@@ -187,6 +187,8 @@ def test_a_method_whose_messages_are_known_after_training_flies_by_a_dry_run(nam
         rows = one.round(), other.round()
         for column in ("client", "bytes_up", "train_loss"):
             np.testing.assert_array_equal(rows[0].clients[column], rows[1].clients[column])
+        predicted, measured = (row.clients["seconds_compute"] for row in rows)
+        np.testing.assert_allclose(predicted, measured, rtol=1e-6)
         slower, exact = (row.clients["seconds_up"] for row in rows)
         np.testing.assert_allclose(slower, exact, rtol=0 if name == "scaffold" else 0.02)
     np.testing.assert_array_equal(one.state["weights"], other.state["weights"])
