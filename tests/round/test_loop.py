@@ -93,6 +93,15 @@ def test_a_round_counts_what_its_clients_did():
     assert columns["train_loss"] == pytest.approx((shares * losses).sum())
 
 
+def test_a_selector_is_told_who_began_and_how_the_round_ended():
+    run, told = simulation(), []
+    run.experiment.selector.begun = run.experiment.selector.learn = told.append
+    cohort, row = cohort_of(run.experiment, 0), run.round()
+    begun, learnt = told
+    np.testing.assert_array_equal(begun, cohort.begun)
+    np.testing.assert_array_equal(learnt, row.clients)
+
+
 def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
     run = simulation()
     devices, end = run.experiment.devices, 0.0
