@@ -156,6 +156,8 @@ def test_a_stage_counts_in_what_a_plan_and_a_whole_round_cost():
     np.testing.assert_allclose(
         plain.costs.seconds - made.costs.seconds, 8e-6 * less / made.devices.up_mbit_s, rtol=1e-6
     )
+    expected = [seconds(plain, Plan(whole, whole), client) for client in range(12)]
+    np.testing.assert_allclose(plain.costs.seconds, expected, rtol=1e-12)
 
 
 def test_a_slow_client_gets_its_skeleton_under_a_deadline():
