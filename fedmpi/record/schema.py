@@ -167,6 +167,12 @@ DEVICES = {  # (unit, meaning) of the columns of /devices
     "latency_s": ("s", "time before the first byte of a message"),
     "availability": ("1", "probability that the client can be selected in a round"),
     "dropout": ("1", "probability that a selected client is lost during the round"),
+    "memory_mb": ("MB", "memory that a plan may need on the device; inf: no limit"),
+    "power_w": ("W", "power of the device while it computes"),
+    "idle_w": ("W", "power of the device while it receives or sends"),
+    "joule_per_mb": ("J/MB", "energy of receiving or sending"),
+    "shift_s": ("s", "seconds added to virtual time to find the client's time in its trace"),
+    "trace": ("1", "number, from 0, of the recorded device that the client's presence follows"),
 }
 
 COLUMNS = ROOT + FIXED + APPENDED + EVENTS
