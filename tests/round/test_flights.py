@@ -138,7 +138,7 @@ def test_one_client_at_a_time_is_a_synchronous_run():
 
 
 def test_who_would_be_too_stale_is_called_off():
-    run = simulation(schedule={"max_staleness": 1}, run={"rounds": 20})
+    run = simulation(schedule={"max_staleness": 1}, run={"rounds": 20}, devices={"idle_w": 2.0})
     late = 0
     for round in range(20):
         before = dict(zip(run.cohorts._flying["client"], run.cohorts._flying["version"]))
@@ -147,6 +147,9 @@ def test_who_would_be_too_stale_is_called_off():
             version = before.get(client, round)
             assert (status == LATE) == (round - version > 1)
             late += status == LATE
+        off = row.clients[row.clients["status"] == LATE]
+        assert not off["seconds_compute"].any() and not off["seconds_up"].any()
+        np.testing.assert_allclose(off["joules"], 2.0 * off["seconds_down"])
         assert row.columns["clients_completed"] == 2
     assert late
 
