@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+import fedmpi
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
@@ -22,6 +23,21 @@ TREE = {
     "devices": {"profile": "tiers"},
     "schedule": {"mode": "async", "buffer_size": 2},
 }
+
+
+class Halved(fedmpi.Algorithm):
+    """Plans whole models, and sends every second coordinate of them."""
+
+    level, fill = "coordinate", "old"
+
+    def plan(self, state, round, client):
+        whole = fedmpi.Support.all(self.layout)
+        return fedmpi.Plan(down=whole, up=whole)
+
+    def message(self, job, report):
+        keep = (np.arange(self.layout.size) % 2 == 0).astype(np.uint8)
+        half = fedmpi.Support(self.layout, "coordinate", keep)
+        return {"weights": fedmpi.Part(report.weights, half)}
 
 
 def simulation(**sections):
@@ -135,6 +151,16 @@ def test_one_client_at_a_time_is_a_synchronous_run():
         assert rows[0].clients["client"].tolist() == rows[1].clients["client"].tolist()
         assert one.virtual_time == other.virtual_time
     np.testing.assert_array_equal(one.state["weights"], other.state["weights"])
+
+
+def test_the_clock_counts_the_bytes_of_an_own_message_that_is_not_the_planned_one():
+    run = simulation(algorithm={"name": f"{__name__}:Halved"})
+    rows = np.concatenate([run.round().clients for _ in range(4)])
+    devices = run.experiment.devices
+    size, rate = 8e-6 * rows["bytes_up"], devices.up_mbit_s[rows["client"]]
+    expected = devices.latency_s[rows["client"]] + size / rate
+    np.testing.assert_allclose(rows["seconds_up"], expected, rtol=1e-12)
+    assert (rows["bytes_up"] < 0.6 * rows["bytes_down"]).all()
 
 
 def test_who_would_be_too_stale_is_called_off():
