@@ -163,7 +163,18 @@ def again(
             f"{place}: run.rounds = {config.run.rounds}: {kept['done']} rounds are done already; "
             f"give {kept['done']} or more"
         )
-    return _named(config, kept["text"], place)
+    return _own_named(config, kept["text"], place) if own else _named(config, kept["text"], place)
+
+
+def _own_named(config: configuration.Config, text: str, place: str) -> Resolved:
+    """Return what `_named` does, with the remedy where a user's code has lost a key since."""
+    try:
+        return _named(config, text, place)
+    except ConfigError as error:
+        if ": unknown key" not in str(error):
+            raise
+        raise ConfigError(f"{error}\nthe run began with this key: put back the code that knows it, "
+                          "or run the experiment again") from None
 
 
 def _named(config: configuration.Config, text: str, place: str) -> Resolved:

@@ -169,8 +169,8 @@ def test_a_client_that_diverges_is_left_out_and_recorded():
     row = run.round()
     words = [CLIENT_STATUS[code] for code in row.clients["status"]]
     assert words == ["completed", "rejected", "completed", "completed"]
-    assert row.rejected == [(broken, "its weights: inf is too large for a sum over clients, "
-                             "which takes numbers below 262,144")]  # fmt: skip
+    assert row.rejected == [(broken, "its weights: NaN or infinity in a sum over clients, which "
+                             "takes numbers below 262,144")]  # fmt: skip
     assert row.columns["clients_completed"] == 3 and row.columns["clients_selected"] == 4
     assert np.isfinite(run.state["weights"]).all() and np.isfinite(row.columns["train_loss"])
 

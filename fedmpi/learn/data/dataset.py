@@ -236,8 +236,10 @@ def _check(
     _check_samples(place, kind, x)
     empty = not len(x) and not place.endswith("test")
     if len(x) != len(y) or empty or (group is not None and len(group) != len(x)):
-        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels"
-                        + ("" if group is None else f", {len(group)} group ids"))
+        ids = "" if group is None else f", {len(group)} group ids"
+        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels{ids}; give a label"
+                        f"{' and a group id' if ids else ''} for each sample, and at least one "
+                        "sample for training")
     for what, found, kinds in (("labels", y, "iu"), ("groups", group, "i")):
         if found is not None and (found.ndim != 1 or found.dtype.kind not in kinds):
             raise DataError(f"{place}: {what} are {found.dtype}{list(found.shape)}; give whole "
@@ -254,6 +256,8 @@ def _check_samples(place: str, kind: str, x: AnyArray) -> None:
     """Raise DataError for samples that are none of their kind."""
     if kind not in KINDS:
         raise DataError(f"{place}: kind {kind!r} must be one of {', '.join(KINDS)}")
+    if x.dtype.kind == "f" and x.ndim > 1:
+        _check_finite(place, x)
     dtypes, ndims, wanted = KINDS[kind]
     if x.dtype not in dtypes or x.ndim not in ndims:
         span = f", from {x.min():g} to {x.max():g}" if x.dtype.kind == "f" and x.size else ""
@@ -267,6 +271,10 @@ def _check_samples(place: str, kind: str, x: AnyArray) -> None:
         )
     if len(x) and not x.size:
         raise DataError(f"{place}: x is {list(x.shape)}, so its samples hold no values")
+
+
+def _check_finite(place: str, x: AnyArray) -> None:
+    """Raise DataError, with the first such sample, if numbers [N, ...] are not all finite."""
     finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     if not finite.all():
         row = int(np.argmin(finite))
