@@ -5,7 +5,7 @@ import pytest
 
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, FedmpiError
 from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
@@ -173,6 +173,24 @@ def test_a_client_that_diverges_is_left_out_and_recorded():
                              "takes numbers below 262,144")]  # fmt: skip
     assert row.columns["clients_completed"] == 3 and row.columns["clients_selected"] == 4
     assert np.isfinite(run.state["weights"]).all() and np.isfinite(row.columns["train_loss"])
+
+
+def test_ranks_that_selected_different_clients_are_told(monkeypatch):
+    """Their sums would fit, and nothing but the rows of another rank shows it."""
+    run = simulation()
+    mine = sorted(cohort_of(run.experiment, 0).clients.tolist())
+    other = min({*range(9)} - {*mine})
+
+    def gathered(rows):
+        rows = rows.copy()
+        rows["client"][rows["client"] == mine[-1]] = other
+        return rows
+
+    monkeypatch.setattr(run.comm, "gather_rows", gathered)
+    with pytest.raises(FedmpiError, match="do not agree on the clients of a round") as found:
+        run.round()
+    trained = ", ".join(map(str, sorted([*mine[:-1], other])))
+    assert f"they trained {trained}, and a rank selected {str(mine)[1:-1]};" in str(found.value)
 
 
 def test_a_stop_in_mid_round_leaves_no_trace():
