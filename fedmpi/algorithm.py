@@ -15,15 +15,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fedmpi import returned
 from fedmpi.arrays import Bools, Flags, Memory, Reals, State, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Arrival, Job, Part, Parts, Report
-from fedmpi.layout import Layout
+from fedmpi.layout import LEVELS, Layout
 from fedmpi.plan import Gates, Own, Plan
 from fedmpi.registry import Registry
 from fedmpi.rng import rng_for
 from fedmpi.section import Section
-from fedmpi.totals import Fill, Pending, Sums, Total
+from fedmpi.totals import FILLS, Fill, Pending, Sums, Total
 
 ALGORITHMS = Registry("algorithm", "algorithm.name", "a subclass of fedmpi.Algorithm")
 
@@ -197,8 +198,12 @@ class Algorithm(ABC):
 
     @classmethod
     def sends_as_planned(cls, keys: Any) -> bool:
-        """Return whether clients send only "weights" on `plan.up`, so that plans give the bytes."""
-        return True
+        """Return whether clients send only "weights" on `plan.up`, so that plans give the bytes.
+
+        By default it is False for users' methods: `message` is then also called with made-up
+        reports, to predict bytes before clients have trained.
+        """
+        return cls.__module__.startswith("fedmpi.")
 
     @classmethod
     def synchronous(cls, keys: Any) -> bool:
@@ -260,6 +265,8 @@ class Algorithm(ABC):
 
     def total(self) -> Total:
         """Return an empty sum over models, at this method's level and with its fill."""
+        returned.one_of(self, "level", LEVELS)
+        returned.one_of(self, "fill", FILLS)
         return Total(self.layout, self.level, self.fill, self.setting.exact)
 
     def zero(self) -> Sums:

@@ -152,6 +152,12 @@ def sums(found: Any, owner: object) -> None:
         raise wrong(place(owner, "zero"), found, "a dict of fedmpi.Total")
 
 
+def one_of(owner: object, name: str, known: tuple[str, ...]) -> None:
+    """Check that an attribute of an object is one of the `known` texts."""
+    if getattr(owner, name) not in known:
+        raise beyond(place(owner, name), getattr(owner, name), either(known))
+
+
 def kept(found: Any, layout: Layout, owner: object) -> None:
     """Check the result of `kept`, a flag for each weight or None."""
     if found is not None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias, TypeGuard, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeGuard, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,6 +52,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse keys that are lists or sets, since a section is frozen."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name, field in cls.model_fields.items():
+            if _holds_lists(field.annotation):
+                raise ConfigError(f"{cls.__module__}.{cls.__qualname__}: {name} is declared as a "
+                                  "list or a set; declare it as a tuple, such as tuple[int, ...]")
+
 
 class OpenSection(BaseModel):
     """A section that also holds the keys of the thing that it names, which are checked later."""
@@ -91,6 +100,12 @@ def check(
         faults = [_explain(section, path, at, prefix, beside, of) for path, at in found.items()]
         more = f" (and {len(faults) - 2} more)" if len(faults) > 2 else ""
         raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
+
+
+def _holds_lists(kind: Any) -> bool:
+    """Return whether a type is a list or a set, or has a part that is."""
+    mutable = kind in (list, set) or get_origin(kind) in (list, set)
+    return mutable or any(map(_holds_lists, get_args(kind)))
 
 
 def _tuples(tree: Any) -> Any:

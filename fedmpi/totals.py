@@ -23,6 +23,7 @@ from fedmpi.errors import ClientError, FedmpiError, either
 from fedmpi.layout import LEVELS, Layout, Support
 
 Fill: TypeAlias = Literal["mean", "zero", "old"]
+FILLS: tuple[str, ...] = get_args(Fill)
 SLACK = 1e-6  # most by which the sum of rounded shares may exceed one
 
 
@@ -52,7 +53,7 @@ class Total:
     def __init__(
         self, layout: Layout, level: str = "model", fill: Fill = "mean", exact: bool = True
     ) -> None:
-        for name, value, known in (("level", level, LEVELS), ("fill", fill, get_args(Fill))):
+        for name, value, known in (("level", level, LEVELS), ("fill", fill, FILLS)):
             if value not in known:
                 raise FedmpiError(f"Total: {name} is {value!r}; it must be {either(known)}")
         dtype = np.int64 if exact else np.float32
@@ -104,9 +105,9 @@ class Total:
             )
         largest = kernels.sums.largest_kept(support.starts, support.keep, values)
         if not largest < kernels.sums.LIMIT:
-            limit = int(kernels.sums.LIMIT)
-            raise ClientError(f"{largest:g} is too large for a sum over clients, which takes "
-                              f"numbers below {limit:,}")
+            found = f"{largest:g} is too large for" if largest < np.inf else "NaN or infinity in"
+            raise ClientError(f"{found} a sum over clients, which takes numbers below "
+                              f"{int(kernels.sums.LIMIT):,}")
 
     def mean(self, old: Vector) -> Vector:
         """Return the mean by `fill`, float32[P], with `old` where no client added anything."""

@@ -44,9 +44,11 @@ def name_of(thing: Any) -> str:
         return f"{module}:{path}"
     if given:
         return given
+    named = isinstance(thing, type) and isinstance(getattr(thing, "name", None), str)
+    how = ", or name it, as in: class Mine(fedmpi.Algorithm, name=\"mine\")" if named else ""
     raise ConfigError(
         f"{path}: is defined inside a function or a class, so no file could name it; define it "
-        "at the top of a module, or name it, as in: class Mine(fedmpi.Algorithm, name=\"mine\")"
+        f"at the top of a module{how}"
     )
 
 

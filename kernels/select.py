@@ -92,8 +92,6 @@ def feedback(
             sums[i] += added[i]
         if found <= room:
             found = radix.collect(residual, begin, end, floor, candidates, found)
-    if indices.size == 0:
-        return
     if found < indices.size or found > room:
         candidates = radix.candidates_by_histogram(residual, indices.size)
         found = candidates.size

@@ -3,11 +3,14 @@
 import numpy as np
 
 from fedmpi.kernels import (
+    activation,
     batch_last,
+    channel_gates,
     conv,
     first_step,
     groups,
     kept,
+    loss,
     norm,
     owner,
     pool,
@@ -23,8 +26,8 @@ def warm(rank: int = 0, ranks: int = 1) -> None:
     `rank` is the number of the rank among the `ranks` ranks of its node. A single rank takes about
     20 seconds if nothing is cached, and less than one second if everything is.
     """
-    others = _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups, _warm_others
-    for part in (*first_step.STEP, *others, _warm_adam)[rank::ranks]:
+    layers = _warm_row_sums, _warm_kept, _warm_pool, _warm_norm, _warm_groups, _warm_others
+    for part in (*first_step.STEP, *layers, _warm_gates, _warm_losses, _warm_adam)[rank::ranks]:
         part()
 
 
@@ -43,6 +46,12 @@ def _warm_adam() -> None:
     flat, moments = np.zeros(64, np.float32), np.zeros((2, 64), np.float32)
     mask = np.ones(64, np.uint8)
     update.adam(flat, flat, *moments, flat, mask, np.float32(0.1), 0.0, 0.0, 1)
+
+
+def _warm_losses() -> None:
+    memory = np.zeros(64, np.float32)
+    loss.of_class(memory, 0, 16, 1, 16, PLACES, True, True)
+    loss.of_numbers(memory, 0, 16, 1, 16, np.zeros((1, 1), np.float32), True)
 
 
 def _warm_row_sums() -> None:
@@ -89,9 +98,20 @@ def _warm_groups() -> None:
     )
 
 
+def _warm_gates() -> None:
+    memory, places, flags = np.zeros(4096, np.float32), PLACES, np.ones(1, np.uint8)
+    channel_gates.means(memory, places, places, places, 16, 16, 1.0, False)
+    channel_gates.means_back(memory, places, places, places, 16, 16, 1.0, False, True, 0)
+    channel_gates.keep(memory, np.arange(2) * 16, 1, 16)
+    channel_gates.scale(memory, places, places, places, 16, 16, NONE)
+    channel_gates.scale_back(memory, *[places] * 5, 16, 16, flags, flags)
+
+
 def _warm_others() -> None:
     memory, mask = np.zeros(4096, np.float32), np.ones(16, np.float32)
     batch_last.turn_weights(memory, 0, np.zeros(64, np.float32), PLACES, PLACES, 1)
     batch_last.measure(np.zeros(1), memory, PLACES, 16, mask, NONE)
     batch_last.add(memory, 32, 0, 16, 16, NONE)
     batch_last.pass_on(memory, 0, 16, 16, True, 0)
+    activation.activate(memory, PLACES, PLACES, 16, True, NONE)
+    activation.activate_back(memory, PLACES, PLACES, PLACES, 16, True, True, 0)

@@ -13,6 +13,8 @@ mpiexec=$venv/bin/mpiexec  # of a wheel, else from PATH
 [[ -x $mpiexec ]] || mpiexec=mpiexec
 
 cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # not the number of threads
+# Or each of the many processes would compile all of Python's code again.
+unset PYTHONDONTWRITEBYTECODE
 # One thread for each process: ranks would otherwise fight for the cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 # Open MPI would refuse root, and more ranks than cores; its UCX warns of shared windows.

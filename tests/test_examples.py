@@ -209,5 +209,7 @@ def test_objects_are_named_by_their_place():
     assert user_code.name_of(FedLP) == "fedlp"
     assert user_code.name_of(Drawing) == f"{__name__}:Drawing"
     assert class_name("own_data2") == "OwnData2"
-    with pytest.raises(ConfigError, match="is defined inside a function"):
+    with pytest.raises(ConfigError, match=r"is defined inside a function .*, or name it, as in"):
         user_code.name_of(Inside)
+    with pytest.raises(ConfigError, match=r"define it at the top of a module$"):
+        user_code.name_of(lambda: None)  # a function cannot be named

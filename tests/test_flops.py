@@ -58,6 +58,24 @@ def test_the_gradient_that_readjusts_a_mask_is_dense_in_the_first_step_alone():
     assert still.tolist() == [[10 * m, 10 * m, 10 * m * (m != MACS[0])] for m in MACS]
     extra = [[0, 4 * m, 0] for m in MACS]  # the other half of 2 * m * 4 samples
     np.testing.assert_allclose(moves - still, extra)
+    probed = flops.of_plan(of, Plan(whole, whole, **how), 10, probed=4, first=4)
+    extra = [[4 * m, 8 * m, 4 * m * (m != MACS[0])] for m in MACS]  # with all the gradient
+    np.testing.assert_allclose(probed - still, extra)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "macs"),
+    [(0, [[113, 100, 6], [232, 200, 187]]), (1, [[113, 0, 0], [232, 200, 47]])],
+)
+def test_work_without_trained_weights_is_counted_for_every_sample(lowest, macs):
+    """Of the second layer, 50 come from the samples, and 30 from the layer itself."""
+    tensors = [Tensor(name, (2, 2), n, 4 * n, 2, True) for n, name in enumerate("ab")]
+    first = Layer("a", "linear", 2, 100, frozen=10, products=3, unfed=40)
+    second = Layer("b", "linear", 2, 200, frozen=20, products=5, unfed=50, again=30)
+    of = Layout(tuple(tensors), (first, second), tail=7)
+    found = flops.count(of, Backward(lowest=lowest), samples=5)
+    np.testing.assert_array_equal(found, 10 * np.array(macs))
+    assert flops.thop(of).tolist() == [100, 200]  # nothing is normalised
 
 
 def test_a_dense_pass_for_running_statistics_costs_nothing_where_there_are_none():

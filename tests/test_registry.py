@@ -138,6 +138,14 @@ def test_what_a_class_says_of_itself_is_checked(lines, message, tmp_path, monkey
         of_tree({"algorithm": {"name": "keyed:Mine"}})
 
 
+@pytest.mark.parametrize("kind", [list, list[int], list[float] | None, tuple[list[int], ...], set])
+def test_a_key_that_is_a_list_is_refused_since_keys_are_frozen(kind):
+    """Its values, of the configuration or of a resumed run, would be tuples and never fit."""
+    with pytest.raises(ConfigError, match=rf"{__name__}\..*Keys: sizes is declared as a list"):
+        type("Keys", (fedmpi.Keys,), {
+            "__annotations__": {"sizes": kind}, "sizes": None, "__module__": __name__})
+
+
 def test_an_unknown_name_says_how_own_code_is_named():
     with pytest.raises(ConfigError, match=r"known: softmax.*; write own code as package.module:"):
         of_tree({"model": {"name": "SmallNet"}})

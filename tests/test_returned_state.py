@@ -50,6 +50,9 @@ METHODS = {
         start=lambda self, weights: {"weights": weights, "old": weights[:2]}),),
         {"base": "old", "__module__": HERE}),
     "remembers is 'no'; it must be True or False": declared(remembers="no"),
+    "level is 'channel'; it must be model, layer, tensor, row or coordinate":
+        declared(level="channel"),
+    "fill is 'keep'; it must be mean, zero or old": declared(fill="keep"),
 }
 
 

@@ -108,6 +108,83 @@ def test_readjusting_replaces_the_smallest_by_those_of_the_largest_gradient():
     assert sparsity.readjusted(TINY, (0, 2), whole, weights, grad, 0.5).all()
 
 
+def flags(*kept):
+    """Return a mask of TINY that keeps the given entries of tensor 0, 0 to 5, and of tensor 2."""
+    mask = np.ones(TINY.size, np.uint8)
+    mask[:6] = mask[8:14] = 0
+    mask[list(kept)] = 1
+    return mask
+
+
+def test_the_number_to_grow_is_shared_out_by_the_mean_magnitude_of_the_kept_weights():
+    """Two of each tensor are pruned; the means are 3 and 1, and all three places are taken."""
+    weights, grad = np.zeros((2, TINY.size), np.float32)
+    weights[2:5], weights[8:12] = [3, -2, 4], [1, -0.5, 1.5, 1]
+    grad[12:14] = 1, -2
+    mask = flags(2, 3, 4, 8, 9, 10, 11)
+    new = sparsity.readjusted(TINY, (0, 2), mask, weights, grad, 0.5, reallocate=True)
+    np.testing.assert_array_equal(new, flags(0, 1, 5, 4, 8, 10, 13))
+    new = sparsity.readjusted(TINY, (0, 2), mask, weights, grad, 0.5)
+    np.testing.assert_array_equal(new, flags(0, 1, 4, 8, 10, 12, 13))
+
+
+@pytest.mark.parametrize(
+    ("portions", "kept"),
+    [((0.5, 0.5), (2, 3, 4)), ((0.5, 0), (2, 4, 5)), ((0, 1), (0, 3, 4)), ((0, 0), (0, 4, 5))],
+)
+def test_signs_that_disagree_are_pruned_first_and_those_that_agree_are_grown(portions, kept):
+    """Entry 0 has the largest weight, and entry 3 the smallest gradient."""
+    weights, grad, agrees = np.zeros((3, TINY.size), np.float32)
+    weights[:3], grad[3:6], agrees[:6] = [5, 1, 2], [0.1, 3, -2], [-1, 1, 0, 1, -1, 0]
+    mask = flags(0, 1, 2)
+    how = {"agrees": agrees, "portions": portions}
+    new = sparsity.readjusted(TINY, (0,), mask, weights, grad, 2 / 3, **how)
+    np.testing.assert_array_equal(new, flags(*kept))
+    agrees[:6] = -1, -1, 1, 1, 1, 0  # too few others, so one of the two is pruned, one grown
+    how["portions"] = 0, 0
+    new = sparsity.readjusted(TINY, (0,), mask, weights, grad, 2 / 3, **how)
+    np.testing.assert_array_equal(new, flags(0, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("total", "portions", "room", "expected"),
+    [
+        (5, [1, 1, 0.5], [9, 9, 9], [2, 2, 1]),
+        (4, [5, 3, 2], [9, 9, 9], [2, 1, 1]),  # 0.8 is the largest fraction
+        (6, [1, 1, 1], [1, 9, 9], [1, 3, 2]),  # of equal fractions the first
+        (7, [8, 1, 1], [2, 1, 9], [2, 1, 4]),  # the second is full after the first
+        (3, [2, 1, 0], [9, 9, 9], [2, 1, 0]),
+        (3, [0, 0], [2, 2], [2, 1]),
+        (3, [1, 0, 0], [1, 5, 5], [1, 1, 1]),
+        (9, [1, 2], [2, 3], [2, 3]),
+        (0, [1, 2], [2, 3], [0, 0]),
+    ],
+)
+def test_a_number_is_shared_out_in_proportion_as_far_as_there_is_room(
+    total, portions, room, expected
+):
+    found = sparsity.shared_out(total, np.array(portions, float), np.array(room))
+    assert found.tolist() == expected and found.dtype == np.int64
+
+
+def test_biases_norms_and_pointwise_shortcuts_are_not_prunable():
+    shapes = {"a.weight": (2, 2, 1, 1), "b.shortcut.weight": (2, 2, 1, 1), "b.bias": (2,),
+              "c.shortcut.weight": (2, 2, 3, 3), "d.weight": (2, 2), "e.weight": (2, 2)}
+    kinds = ["conv", "conv", "conv", "conv", "linear", "norm"]
+    starts = np.cumsum([0] + [int(np.prod(shape)) for shape in shapes.values()]).tolist()
+    tensors = tuple(Tensor(name, shape, n, starts[n], 2, True)
+                    for n, (name, shape) in enumerate(shapes.items()))
+    layout = Layout(tensors, tuple(Layer(str(n), kind, 2, 8) for n, kind in enumerate(kinds)))
+    assert sparsity.prunable(layout) == (0, 3, 4) and sparsity.convolutions(layout) == (0, 3)
+
+
+def test_a_grid_goes_down_from_the_most_and_a_power_keeps_the_sign():
+    np.testing.assert_allclose(sparsity.grid(0.22, 0.4), [0.25, 0.3, 0.35, 0.4])
+    np.testing.assert_allclose(sparsity.grid(0.3, 0.4), [0.3, 0.35, 0.4])
+    found = sparsity.power(np.array([-4, 9, 0], np.float32), 0.5)
+    assert found.tolist() == [-2, 3, 0] and found.dtype == np.float32
+
+
 def test_each_tensor_keeps_its_largest_of_those_that_are_held():
     held = np.ones(20, np.uint8)
     held[[0, 1, 8]] = 0

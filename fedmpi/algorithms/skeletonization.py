@@ -36,7 +36,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     level = "coordinate"
     fill = "zero"  # units that are removed
-    torch_only = prunes = True
+    prunes = True
 
     class Keys(Section):
         """The [algorithm] keys of Skeletonization."""

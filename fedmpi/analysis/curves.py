@@ -8,6 +8,7 @@ import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.analysis.compare import labels
+from fedmpi.analysis.configs import alike, names
 from fedmpi.arrays import Bools, Reals
 from fedmpi.errors import ConfigError
 from fedmpi.record.reader import Run
@@ -47,16 +48,38 @@ def series(run: Run, axis: str, column: str = "test_accuracy") -> tuple[Reals, R
     return x[shown], y[shown]
 
 
-def text(runs: Sequence[Run], axes: Iterable[str] = tuple(AXES), width: int = 80,
-         height: int = 11) -> str:
-    """Return plots of all runs over each axis, one below the other, in at most `width` columns.
+def mean_curve(group: Sequence[Run], axis: str) -> tuple[Reals, Reals, Reals]:
+    """Return (x, mean, deviation) float64[E] over the runs of a group, evaluation by evaluation.
 
-    Letters identify the curves, so no colour is needed.
+    Runs of a configuration evaluate in the same rounds; the shortest run ends the curve.
     """
-    parts = [plot([series(run, axis) for run in runs], AXES[axis], width, height)
+    curves = [series(run, axis) for run in group]
+    length = min(len(x) for x, _ in curves)
+    x = np.mean([x[:length] for x, _ in curves], axis=0)
+    ys = np.array([y[:length] for _, y in curves])
+    return x, ys.mean(axis=0), ys.std(axis=0, ddof=1) if len(ys) > 1 else np.zeros(length)
+
+
+def text(runs: Sequence[Run], axes: Iterable[str] = tuple(AXES), width: int = 80,
+         height: int = 11, each: bool = True) -> str:
+    """Return plots over each axis, one below the other, in at most `width` columns.
+
+    A curve is a run, or without `each` the mean over the runs of a configuration. Letters identify
+    the curves, so no colour is needed.
+    """
+    groups = [[run] for run in runs] if each else alike(runs)
+    parts = [plot([mean_curve(group, axis)[:2] for group in groups], AXES[axis], width, height)
              for axis in axes]
-    names = [f"{LETTERS[i % 26]} {name}" for i, name in enumerate(labels(runs))]
-    return "\n\n".join([*parts, "\n".join(names)])
+    found = labels(runs) if each else names(groups)
+    lines = [f"{LETTERS[i % 26]} {name}" for i, name in enumerate(found)]
+    if not each:
+        lines = [f"{line}, {_of(len(group))}" for line, group in zip(lines, groups, strict=True)]
+    return "\n\n".join([*parts, "\n".join(lines)])
+
+
+def _of(count: int) -> str:
+    """Return the words for a curve of `count` runs."""
+    return f"mean of {count} runs" if count > 1 else "1 run"
 
 
 def plot(curves: Sequence[tuple[Reals, Reals]], axis: Axis, width: int = 80,

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from fedmpi.analysis.configs import alike, names
-from fedmpi.analysis.curves import AXES, series
+from fedmpi.analysis.curves import AXES, mean_curve
 from fedmpi.analysis.draw import COLOURS, STYLES, literal, save, sheet, start_at_zero
-from fedmpi.arrays import Reals
 from fedmpi.record.reader import Run
 
 SIZES = {1: (3.5, 5.4), 2: (7.16, 2.6)}  # inches, of a column and of a page of IEEE and ACM
@@ -39,18 +38,6 @@ def figure(
     sheet_.legend(lines, found, loc="outside upper center", ncols=across, frameon=False,
                   fontsize=FONT)
     save(sheet_, path)
-
-
-def mean_curve(group: Sequence[Run], axis: str) -> tuple[Reals, Reals, Reals]:
-    """Return (x, mean, deviation) float64[E] over the runs of a group, evaluation by evaluation.
-
-    Runs of a configuration evaluate in the same rounds; the shortest run ends the curve.
-    """
-    curves = [series(run, axis) for run in group]
-    length = min(len(x) for x, _ in curves)
-    x = np.mean([x[:length] for x, _ in curves], axis=0)
-    ys = np.array([y[:length] for _, y in curves])
-    return x, ys.mean(axis=0), ys.std(axis=0, ddof=1) if len(ys) > 1 else np.zeros(length)
 
 
 def _panel(

@@ -57,7 +57,8 @@ def _add_compare(verbs: Verbs) -> None:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .svg, .pdf")
     parser.add_argument("--figure", type=Path, metavar="FILE",
-                        help="draw mean and spread over seeds for a paper: .pdf, .svg, .png")
+                        help="draw the mean over seeds, in a band of one standard deviation up and "
+                        "down, for a paper: .pdf, .svg, .png")
     parser.add_argument("--columns", type=int, choices=(1, 2),
                         help="columns of a page that the figure fills (default 2)")
     parser.add_argument("--each", action="store_true",
@@ -130,7 +131,7 @@ def compare(args: argparse.Namespace) -> None:
     if view:
         print(printable("\n" + view.text([row["run"] for row in rows], counted)))
     if not args.no_curves:
-        _show_curves(runs)
+        _show_curves(runs, each=not grouped)
 
 
 def _draw(args: argparse.Namespace, runs: "Sequence[Run]", target: float | None) -> None:
@@ -147,11 +148,11 @@ def _draw(args: argparse.Namespace, runs: "Sequence[Run]", target: float | None)
         print(f"figure in {args.figure}", file=sys.stderr)
 
 
-def _show_curves(runs: "Sequence[Run]") -> None:
-    """Print the curves of accuracy, where the terminal has their letters."""
+def _show_curves(runs: "Sequence[Run]", each: bool) -> None:
+    """Print curves of accuracy, of `each` run or means, where the terminal has their letters."""
     from fedmpi.analysis import curves
 
-    drawn = curves.text(runs)
+    drawn = curves.text(runs, each=each)
     shown = printable(drawn) if can_show(drawn) else "(curves need a terminal of UTF-8)"
     print("\n" + shown)
 

@@ -17,7 +17,7 @@ from fedmpi.cli.run import STOPPED_EARLY
 from fedmpi.cli.submission import add_job, first_of_job, own_command
 from fedmpi.cli.sweep_jobs import free, submit
 from fedmpi.cli.words import Verbs
-from fedmpi.errors import ConfigError, ResultError, counted, typed
+from fedmpi.errors import ConfigError, ResultError, counted, typed, unwritable
 from fedmpi.text_file import text_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def sweep(args: Namespace) -> int:
     if args.dry_run:
         print(plans.table(plan.points), end="")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(str(folder), error) from None
     print(f"{len(plan.points)} points, {len(todo)} not finished")
     if args.submit and todo:
         submit(args, plan, folder, todo)

@@ -28,6 +28,7 @@ from fedmpi.learn.engine import ClientData, Engine
 from fedmpi.learn.local import Local
 from fedmpi.learn.losses import KINDS, LOSSES
 from fedmpi.learn.metrics import column_of
+from fedmpi.learn.open_channels import left_by_gates
 from fedmpi.learn.partitions import Drawn, Partition
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.plan import Gates
@@ -173,8 +174,6 @@ def _algorithm(
 
 def _left_by_gates(layout: Layout, gates: Gates) -> Callable[..., Reals]:
     """Return the function `gates` of a Setting."""
-    from fedmpi.learn.gates import left_by_gates  # needs torch, as do clients with gates
-
     return lambda ratio=gates.ratio: left_by_gates(layout, replace(gates, ratio=ratio))
 
 

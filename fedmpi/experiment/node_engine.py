@@ -24,6 +24,7 @@ from fedmpi.experiment.resolve import Resolved
 from fedmpi.learn.engine import ClientData, Engine, OnDevice
 from fedmpi.learn.fast.serialise import deserialised
 from fedmpi.learn.gradients import Gradients
+from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.models import build
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import KernelsEngine
@@ -94,8 +95,8 @@ def _can_be_sent(resolved: Resolved) -> bool:
     run, model = resolved.config.run, resolved.config.model
     changed = model.base is not None or model.adapter is not None or len(model.frozen)
     kernels = run.engine == "kernels" or (run.engine == "auto" and run.device != "cuda")
-    plain = kernels and model.loss == "cross-entropy" and not changed
-    return plain and not resolved.algorithm.torch_only
+    tokens = LOSSES.find(model.loss).target == "tokens"  # no kernels for models of tokens
+    return kernels and not changed and not tokens and not resolved.algorithm.torch_only
 
 
 def _facts(

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ def schedules_so_far(
     return {"schedule": kept} if kept else {}, note
 
 
+@cache  # because each call would read and parse the package's metadata
 def version_of(name: str) -> str:
     """Return the version of an installed package, or "absent"."""
     try:

@@ -163,7 +163,19 @@ def of_result(
             f"{place}: run.rounds = {config.run.rounds}: {kept['done']} rounds are done already; "
             f"give {kept['done']} or more"
         )
-    return _of_config(config, kept["text"], place)
+    resolved = _of_own_config if own else _of_config
+    return resolved(config, kept["text"], place)
+
+
+def _of_own_config(config: configuration.Config, text: str, place: str) -> Resolved:
+    """Return what `_of_config` does, with the remedy where a user's code has lost a key since."""
+    try:
+        return _of_config(config, text, place)
+    except ConfigError as error:
+        if ": unknown key" not in str(error):
+            raise
+        raise ConfigError(f"{error}\nthe run began with this key: put back the code that knows it, "
+                          "or run the experiment again") from None
 
 
 def _of_config(config: configuration.Config, text: str, place: str) -> Resolved:

@@ -18,7 +18,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.constants import Constants, Training
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.layout_of import bind, flat_weights
-from fedmpi.learn.loss_functions import of_labels
+from fedmpi.learn.loss_functions import of_labels, one_thread
 from fedmpi.learn.losses import loss_of
 
 Curvature = Callable[
@@ -59,15 +59,10 @@ def curvature_of(module: nn.Module, layout: Layout) -> Curvature:
         constants.restore()
         training.on()
         direction, found = torch.from_numpy(along), torch.zeros(layout.size)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # bits depend on the number of threads, which depends on the ranks
-        try:
-            # The other attention backends can be differentiated only once.
-            with sdpa_kernel(SDPBackend.MATH):
-                loss = error_of(x, y, error, labels, draws)
-                parts = _products(loss, parameters, [direction[t.block] for t in trained])
-        finally:
-            torch.set_num_threads(threads)
+        # The other attention backends can be differentiated only once.
+        with one_thread(), sdpa_kernel(SDPBackend.MATH):
+            loss = error_of(x, y, error, labels, draws)
+            parts = _products(loss, parameters, [direction[t.block] for t in trained])
         for tensor, part in zip(trained, parts, strict=True):
             if part is not None:
                 found[tensor.block] = part.detach().reshape(-1)

@@ -74,12 +74,7 @@ def engine_for(
     on = on or OnDevice()
     if name == "batched" or (name == "auto" and on.device != "cpu"):
         return _batched(make, sample, data, on_step, on)
-    if name == "kernels" and data.loss != "cross-entropy":
-        raise ConfigError(
-            f"run.engine = 'kernels': supports only cross-entropy, and model.loss = "
-            f"{data.loss!r}; use 'auto' or 'torch'"
-        )
-    name = "torch" if torch_only or data.loss != "cross-entropy" else name
+    name = "torch" if torch_only else name
     width = width or kernels.lanes.WIDTH
     backend = partial(
         backend_of, sample=sample, name=name, threads=threads, data=data, width=width

@@ -3,7 +3,8 @@
 Yu, Nguyen, Anwar and Jannesari, arXiv:2106.06921v1, after Gao et al., "Dynamic Channel
 Pruning: Feature Boosting and Suppression", ICLR 2019. With X the input of a convolution, the
 gates are g = ReLU(U mean(X) + b). All but the largest g of a sample become 0, and g multiplies
-the output of the convolution, or of the normalisation that follows it.
+the output of the convolution, or of the normalisation that follows it. Of equal gates, those of
+the first channels stay. The kernels engine has the same gates (fast/layers/gate_step.py).
 """
 
 from typing import Any
@@ -12,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedmpi.arrays import Reals
-from fedmpi.layout import Layout
+from fedmpi.learn.open_channels import open_of
 from fedmpi.plan import Gates
 from fedmpi.rng import rng_for
 
@@ -34,13 +34,10 @@ class Gate(nn.Linear):
         """Return the gates: the largest values of each sample, and 0 elsewhere."""
         mean = x.mean((2, 3))
         values = torch.relu(super().forward(torch.sigmoid(mean) if self.squash else mean))
-        top, index = values.topk(self.kept, dim=1)
-        return torch.zeros_like(values).scatter(1, index, top)
-
-
-def open_of(gates: Gates, channels: int) -> int:
-    """Return the number of a convolution's channels that stay open for a sample, at least one."""
-    return max(1, round(gates.ratio * channels))
+        # Not topk, which takes any of equal values.
+        order = values.detach().sort(dim=1, descending=True, stable=True).indices
+        opened = torch.zeros_like(values, dtype=torch.bool)
+        return values.where(opened.scatter(1, order[:, : self.kept], True), 0.0)
 
 
 def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
@@ -60,26 +57,6 @@ def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
             _attach(conv, after if joined else conv, Gate(conv, gates, rng))
         first = False
     return module
-
-
-def left_by_gates(layout: Layout, gates: Gates) -> Reals:
-    """Return float64[L]: the share of each layer's multiply-adds that the gates leave.
-
-    It is r_in * r_out. In a chain, both factors count. For a layer that reads a residual stream,
-    r_in is 1, because the stream is dense.
-    """
-    names = {layer.name for layer in layout.layers}
-    left = np.ones(len(layout.layers))
-    before, block = 1.0, ""
-    for number, layer in enumerate(layout.layers):
-        if layer.kind not in ("conv", "linear") or layer.name.endswith(".gate"):
-            continue
-        here = layer.name.rpartition(".")[0]
-        gate = f"{layer.name}.gate" in names
-        kept = open_of(gates, layer.rows) / layer.rows if gate else 1.0
-        left[number] = kept * (before if here == block else 1.0)
-        before, block = kept, here
-    return left
 
 
 def _has_own(part: nn.Module) -> bool:
@@ -105,3 +82,19 @@ def _multiply(last: Any, inputs: Any, output: Tensor) -> Tensor:
     gate.open = values.detach()  # for inspection; with its graph the model could not be copied
     product: Tensor = output * values[:, :, None, None]
     return product
+
+
+HOOKS = _look, _multiply
+
+
+def gate_on_input(part: Any) -> Gate | None:
+    """Return the Gate that reads the input of a module, if there is one."""
+    found: Gate | None = part.gate if _look in part._forward_pre_hooks.values() else None
+    return found
+
+
+def gate_on_output(part: Any) -> Gate | None:
+    """Return the Gate that multiplies the output of a module, if there is one."""
+    hooked = _multiply in part._forward_hooks.values()
+    found: Gate | None = part.gated_by[0].gate if hooked else None
+    return found

@@ -67,7 +67,7 @@ class Gradients(ABC):
         weights : float32[P]
             Read only, except for running statistics, which are updated in place.
         x : float32[N, ...]
-        y : int64[N]
+        y : int64[N] or float32[N, outputs]
         grad : float32[P]
             Overwritten with the gradient, which is 0 for running statistics, for dropped rows and
             below the lowest trained layer.
@@ -80,7 +80,7 @@ class Gradients(ABC):
         error : str
             The name of a loss.
         labels : bool[classes], optional
-            Outputs of classes that are False count as 0. The kernels do not support this.
+            Outputs of classes that are False count as 0.
         pulls : dict of float64[rows] by layer, optional
             For these layers, which must be in `at_output`, z dL/dz is added up over batch and space
             in place. z are the raw outputs, and L is the mean error.

@@ -1,4 +1,7 @@
-"""The loss functions, each the mean over a batch of one number per sample."""
+"""The loss functions of torch, each the mean over a batch of one number per sample."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -6,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedmpi import user_code
-from fedmpi.arrays import AnyArray, Bools
+from fedmpi.arrays import AnyArray, Bools, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.learn.losses import loss_of
 
@@ -49,6 +52,34 @@ def sigmoid_quadratic(outputs: Tensor, y: Tensor) -> Tensor:
 def sigmoid_linear(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the mean of sum |t - o|, with o = sigmoid(outputs)."""
     return _miss(outputs.sigmoid(), y).abs().sum(1).mean()
+
+
+def value_of(name: str, outputs: AnyArray, y: AnyArray) -> float:
+    """Return a loss by its name, in float32 if it is the user's, else in float64."""
+    kind = torch.float32 if ":" in name else torch.float64
+    with one_thread():
+        return float(loss_of(name)(torch.tensor(outputs, dtype=kind), torch.tensor(y)))
+
+
+def with_gradient(name: str, outputs: Vector, y: AnyArray) -> tuple[float, Vector]:
+    """Return a loss by its name, and its gradient float32[N, D] at float32[N, D] `outputs`."""
+    given = torch.tensor(np.ascontiguousarray(outputs)).requires_grad_()  # draws follow the order
+    with one_thread():
+        loss = loss_of(name)(given.clone(), torch.tensor(y))  # it may write to its argument
+        (gradient,) = torch.autograd.grad(loss, given, allow_unused=True)
+    found: Vector = (torch.zeros_like(given) if gradient is None else gradient).numpy()
+    return float(loss.item()), found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use a single thread, since bits depend on the number, which ranks may limit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def check_own(name: str, outputs: AnyArray, y: AnyArray) -> None:

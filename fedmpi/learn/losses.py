@@ -1,4 +1,4 @@
-"""The losses by name. Torch is loaded only to compute a loss other than cross-entropy.
+"""The losses by name. Torch is loaded only for losses of tokens and of the user's code.
 
 A loss compares the outputs of a model with the targets of a data set, which are of one kind:
 
@@ -8,12 +8,13 @@ labels   float32[N, L] of zeros and ones, any number of ones, and outputs float3
 numbers  float32[N, D], and outputs float32[N, D]
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray, Integers, Reals
+from fedmpi.arrays import AnyArray, Integers, Reals, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.registry import Entry, Registry
 
@@ -92,15 +93,49 @@ def cross_entropies(outputs: AnyArray, targets: Integers) -> Reals:
     return found
 
 
+def softmax(outputs: Reals) -> Reals:
+    """Return float64[n, C]: exp(outputs), with each row divided by its sum."""
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    found: Reals = powers / powers.sum(axis=1, keepdims=True)
+    return found
+
+
+def _sigmoid(outputs: Reals) -> Reals:
+    small = np.exp(-np.abs(outputs))
+    return np.asarray(np.where(outputs > 0, 1, small) / (1 + small))
+
+
+def _binary(outputs: Reals, targets: Vector) -> Reals:
+    small = np.log1p(np.exp(-np.abs(outputs)))
+    return np.asarray(np.maximum(outputs, 0) - outputs * targets + small)
+
+
+def _misses(activities: Reals, targets: Integers) -> Reals:
+    found = activities.copy()
+    found[np.arange(len(targets)), targets] -= 1
+    return found
+
+
+_ERRORS: dict[str, Callable[[Reals, Any], Reals]] = {
+    "cross-entropy": cross_entropies,
+    "bce": _binary,
+    "mse": lambda outputs, y: (outputs - y) ** 2,
+    "softmax-quadratic": lambda outputs, y: (_misses(softmax(outputs), y) ** 2).sum(axis=1),
+    "softmax-linear": lambda outputs, y: np.abs(_misses(softmax(outputs), y)).sum(axis=1),
+    "sigmoid-quadratic": lambda outputs, y: (_misses(_sigmoid(outputs), y) ** 2).sum(axis=1),
+    "sigmoid-linear": lambda outputs, y: np.abs(_misses(_sigmoid(outputs), y)).sum(axis=1),
+}
+"""The losses that need no torch, as functions from float64 outputs to numbers to average."""
+
+
 def mean_loss(name: str, outputs: AnyArray, targets: AnyArray) -> float:
-    """Return the loss of a batch of arrays; cross-entropy is computed without torch.
+    """Return the loss of a batch of arrays; torch computes losses of tokens and of users' code.
 
     It is computed in float64. Only a loss of the user's code gets float32, as in training, since
     it may use float32 tensors of its own.
     """
-    if name == "cross-entropy":
-        return float(cross_entropies(outputs.astype(np.float64), targets).mean())
-    import torch
+    if name in _ERRORS:
+        return float(_ERRORS[name](outputs.astype(np.float64), targets).mean())
+    from fedmpi.learn.loss_functions import value_of  # needs torch
 
-    values = torch.tensor(outputs, dtype=torch.float32 if ":" in name else torch.float64)
-    return float(loss_of(name)(values, torch.tensor(targets)))
+    return value_of(name, outputs, targets)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Bools, Reals
-from fedmpi.learn.losses import cross_entropies
+from fedmpi.learn.losses import cross_entropies, softmax
 from fedmpi.metric import METRICS, Metric
 
 __all__ = ["METRICS", "column_of"]
@@ -152,13 +152,6 @@ class CalibrationError(Metric, name="calibration-error"):
     def value(self, parts: Reals) -> float:
         sure, right, there = parts.reshape(3, -1)
         return float(np.abs(sure - right).sum() / there.sum())
-
-
-def softmax(outputs: Reals) -> Reals:
-    """Return float64[n, C]: exp(outputs), with each row divided by its sum."""
-    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    found: Reals = powers / powers.sum(axis=1, keepdims=True)
-    return found
 
 
 def _area(scores: Reals, there: Bools) -> float:

@@ -123,7 +123,7 @@ class KernelsEngine(GradientEngine, name="kernels"):
     Parts of the model may have a torch backend.
     """
 
-    mechanisms = MECHANISMS - {"gates", "labels", "submodel.divisor"} | {"error.cross-entropy"}
+    mechanisms = MECHANISMS - {"submodel.divisor"} | ERRORS
 
     @property
     def gradients(self) -> KernelGradients:

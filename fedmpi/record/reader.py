@@ -135,8 +135,8 @@ class Run:
     @cached_property
     def devices(self) -> Table:
         """The devices of the clients, one row for each; the columns depend on the profile."""
-        columns = [schema.Column(f"devices/{name}", None, "[N]", "", "")
-                   for name in self._source.names("devices")]
+        text, kept = schema.DEVICES, self._source.names("devices")
+        columns = [schema.Column(f"devices/{n}", None, "[N]", *text.get(n, ("", ""))) for n in kept]
         return Table(self._source, "devices", columns)
 
     @cached_property

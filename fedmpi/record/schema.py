@@ -167,6 +167,12 @@ DEVICES = {  # (unit, meaning) of the columns of /devices
     "latency_s": ("s", "time before the first byte of a message"),
     "availability": ("1", "probability that the client can be selected in a round"),
     "dropout": ("1", "probability that a selected client is lost during the round"),
+    "memory_mb": ("MB", "memory that a plan may need on the device; inf: no limit"),
+    "power_w": ("W", "power of the device while it computes"),
+    "idle_w": ("W", "power of the device while it receives or sends"),
+    "joule_per_mb": ("J/MB", "energy of receiving or sending"),
+    "shift_s": ("s", "seconds added to virtual time to find the client's time in its trace"),
+    "trace": ("1", "number, from 0, of the recorded device that the client's presence follows"),
 }
 
 COLUMNS = ROOT + FIXED + APPENDED + EVENTS
@@ -257,9 +263,9 @@ messages is complete. A round in which no client could be selected has no rows i
 
 With `schedule.mode = "async"` the rows of a round are the clients that report in it. They began at
 their `virtual_start`, in this round or an earlier round. A late client was stopped as too stale,
-and a dropped client was lost; their rows hold what they received. If the size of a message is known
-only after training, `seconds_up` is the time of the expected size, and `bytes_up` the size that was
-sent.
+and a dropped client was lost; their rows hold what they received, and how long that took. If the
+size of a message is known only after training, `seconds_up` is the time of the expected size, and
+`bytes_up` the size that was sent.
 
 With `run.record_clients = "sample"` a round has rows of 1,000 clients, drawn at random; with
 `"none"` it has no rows. The columns of `/rounds` and `/layers` always cover all clients.

@@ -128,6 +128,7 @@ class Source:
             if self._disk.read(len(SIGNATURE)) != SIGNATURE:
                 raise ResultError(f"{self.path}: is not an HDF5 file, so not a result of fedmpi")
             self._file = h5py.File(self._disk, "r")
+        self._groups: dict[str, h5py.Group] = {"": self._file}  # that have passed all checks
         # A file still open after Python has ended would call into Python and crash, so close it.
         self._end = weakref.finalize(self, _close, self._file, self._disk)
 
@@ -215,15 +216,20 @@ class Source:
 
     def _object(self, path: str, kind: Any) -> Any:
         """Return the group or dataset at `path`, following hard links only."""
-        found = self._file
-        for name in filter(None, path.split("/")):
-            if not isinstance(found, h5py.Group) or name not in found:
+        found = self._groups.get(path)
+        if found is None:
+            above, _, name = path.rpartition("/")
+            group = self._object(above, h5py.Group)
+            link = group.get(name, getlink=True)
+            if link is None:
                 raise KeyError(f"/{path} is missing")
-            if not isinstance(found.get(name, getlink=True), h5py.HardLink):
+            if not isinstance(link, h5py.HardLink):
                 raise ValueError(f"/{path} points elsewhere")
-            found = found[name]
+            found = group[name]
             if h5py.h5o.get_info(found.id).rc != 1:
                 raise ValueError(f"/{path} has two names")
+            if isinstance(found, h5py.Group):
+                self._groups[path] = found
         if not isinstance(found, kind):
             raise ValueError(f"/{path} is of another kind")
         return found
@@ -237,22 +243,23 @@ class Source:
     def _dataset(self, path: str, dtype: str | None) -> h5py.Dataset:
         """Return the dataset at `path` after all checks, without reading it."""
         dataset = self._object(path, h5py.Dataset)
-        kind, shape = dataset.dtype.kind, dataset.shape
-        if kind not in "biufS" or shape is None:
+        found, shape = dataset.dtype, dataset.shape  # h5py computes them at every access
+        if found.kind not in "biufS" or shape is None:
             raise ValueError(f"/{path} has an unknown type")
         if dtype is not None:
-            fits = kind == "S" if dtype == "utf-8" else dataset.dtype == np.dtype(dtype)
+            fits = found.kind == "S" if dtype == "utf-8" else found == np.dtype(dtype)
             if not fits:
-                raise ValueError(f"/{path} is {dataset.dtype}, must be {dtype}")
+                raise ValueError(f"/{path} is {found}, must be {dtype}")
         options = dataset.id.get_create_plist()
         if options.get_layout() not in LAYOUTS or options.get_external_count():
             raise ValueError(f"/{path} takes its values from another file")
         filters = {options.get_filter(i)[0] for i in range(options.get_nfilters())}
         if filters - FILTERS:
             raise ValueError(f"/{path} is stored in an unknown way; h5repack -f NONE undoes that")
-        declared, stored = dataset.nbytes, dataset.id.get_storage_size()
+        declared = math.prod(shape) * found.itemsize
+        stored = dataset.id.get_storage_size()
         smaller = DEFLATE if h5py.h5z.FILTER_DEFLATE in filters else 1
-        if smaller > 1 and math.prod(options.get_chunk()) * dataset.dtype.itemsize > CHUNK:
+        if smaller > 1 and math.prod(options.get_chunk()) * found.itemsize > CHUNK:
             raise ValueError(f"/{path} is compressed in too large pieces")
         if declared and not (stored <= self.size and declared <= stored * smaller):
             raise ValueError(f"/{path} declares more values than the file holds")

@@ -201,7 +201,8 @@ def put_tree(group: h5py.Group, values: Mapping[str, Any]) -> None:
             put_tree(group.create_group(name, track_order=True), value)
         else:
             dataset = _fixed(group, name, _plain(group, name, value))
-            _describe(dataset, "", f"{name.replace('_', ' ')} of the run")
+            path = " ".join(dataset.name.split("/")[2:]).replace("_", " ")  # "engine name"
+            _describe(dataset, "", f"{path} of the run")
 
 
 def put_devices(group: h5py.Group, columns: Mapping[str, Any], clients: int) -> None:

@@ -126,14 +126,13 @@ class Buffered(Cohorts):
         Clients that reported leave the clients in flight, and states that no client in flight
         began from are dropped.
         """
-        ended = self._ended
-        for name in ("down", "compute", "up"):
-            clients[f"seconds_{name}"] = ended[name]
-        clients["virtual_start"] = ended["start"]
-        off = clients["status"] == LATE
-        moved = clients["bytes_down"] + clients["bytes_up"]
+        ended, off = self._ended, clients["status"] == LATE
         # A client that was called off has received its message, but its computing time is unknown.
-        span = Spans(ended["down"], np.where(off, 0.0, ended["compute"]), ended["up"])
+        compute, up = (np.where(off, 0.0, ended[name]) for name in ("compute", "up"))
+        span = Spans(ended["down"], compute, up)
+        clients["virtual_start"], clients["seconds_down"] = ended["start"], span.down
+        clients["seconds_compute"], clients["seconds_up"] = compute, up
+        moved = clients["bytes_down"] + clients["bytes_up"]
         clients["joules"] = joules(self._experiment.devices, clients["client"], span, moved)
         clients["virtual_end"] = np.where(off, start, ended["start"] + seconds_of(ended))
         self._flying = self._next

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi.arrays import AnyArray, Integers, Reals
+from fedmpi.errors import FedmpiError, listed
 from fedmpi.layout import Layout, Support
 from fedmpi.learn.evaluate import Score
 from fedmpi.learn.partitions.label_mix import LabelMix
@@ -215,3 +216,20 @@ def names_of_rejected(reasons: Sequence[tuple[int, str]]) -> str:
 def by_client(rows: AnyArray) -> AnyArray:
     """Return structured rows in order of client; sorting whole rows takes ten times as long."""
     return rows[np.argsort(rows["client"], kind="stable")]
+
+
+def of_cohort(rows: AnyArray, cohort: Integers) -> AnyArray:
+    """Return the rows of all ranks in order of client.
+
+    Raises FedmpiError if they are not the rows of `cohort` int64[n], the clients that this rank
+    selected: then another rank has selected others, or has shared them out in another way.
+    """
+    rows, expected = by_client(rows), np.sort(cohort)
+    if not np.array_equal(rows["client"], expected):
+        trained, selected = (listed(found.tolist(), 5) for found in (rows["client"], expected))
+        raise FedmpiError(
+            f"the ranks do not agree on the clients of a round: they trained {trained}, and a rank "
+            f"selected {selected}; a rule of selection, or load of a method, may draw only from "
+            "rng_for, and must give the same on every rank"
+        )
+    return rows

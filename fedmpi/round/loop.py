@@ -117,8 +117,8 @@ class Simulation:
                 raise self._too_many(reasons, len(ranks))
         self.memories.commit()
         with phases("reduce"):
+            clients = columns.of_cohort(self.comm.gather_rows(clients), cohort.clients)
             summation = self.comm.sum(sums)
-            clients = columns.by_client(self.comm.gather_rows(clients))
             self.comm.sum_array(sent.table)
         with phases("step"):
             if (clients["status"] == COMPLETED).any():

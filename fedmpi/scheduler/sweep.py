@@ -87,7 +87,8 @@ def table(points: Sequence[Point]) -> str:
 def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
     """Write points.tsv into `folder` and return its path; an existing table may only grow.
 
-    Queued jobs find their points by line number. Raises ConfigError if a line would change.
+    Queued jobs find their points by line number, so where jobs were submitted, new points may only
+    follow the old ones. Raises ConfigError if an old point has gone, or its line would change.
     """
     path, text = Path(folder) / "points.tsv", table(points)
     try:
@@ -99,15 +100,27 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
         raise ConfigError(f"{path}: {reason}; choose another folder") from None
     if not text.startswith(old):
         jobs = [row[1] for row in Snapshot(path.with_name("sweep.job")).submitted()]
-        said = (f", which its jobs may still read ({', '.join(dict.fromkeys(jobs[-3:]))}); "
-                if jobs else "; no job reads it: move it away, or ")
-        raise ConfigError(f"{path}: holds another sweep{said}choose another folder "
-                          "(more seeds may join a sweep)")
+        if jobs:
+            raise ConfigError(
+                f"{path}: holds another sweep, which its jobs may still read "
+                f"({', '.join(dict.fromkeys(jobs[-3:]))}); choose another folder (more seeds may "
+                "join a sweep)")
+        if not _rows(old) <= _rows(text):
+            raise ConfigError(
+                f"{path}: holds points that this sweep lacks; no job reads it: move it away, or "
+                "choose another folder (more points may join a sweep)")
     if text != old:
         part = path.with_suffix(f".{os.getpid()}.part")  # another shell may write the same table
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     return path
+
+
+def _rows(text: str) -> set[frozenset[tuple[str, str]]]:
+    """Return the points of a table as sets of (key, value), whatever the order of its columns."""
+    head, *lines = text.splitlines() or [""]
+    cells = (zip(head.split("\t"), line.split("\t"), strict=False) for line in lines)
+    return {frozenset(cell for cell in row if cell[1] != "-") for row in cells}
 
 
 def toml(value: object, place: str) -> str:

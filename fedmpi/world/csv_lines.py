@@ -15,7 +15,11 @@ def csv_lines(text: str, place: str) -> Iterator[tuple[str, list[str]]]:
     # Spreadsheets put a byte order mark before the first name.
     lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
-        yield f"{place}: line 1", [cell.strip() for cell in next(lines, [])]
+        first = [cell.strip() for cell in next(lines, [])]
+        if len(first) == 1 and (";" in first[0] or "\t" in first[0]):
+            raise ConfigError(f"{place}: line 1: has no comma; separate columns by commas, and "
+                              "write numbers with a point, such as 0.5")
+        yield f"{place}: line 1", first
         for cells in lines:
             if any(cell.strip() for cell in cells):
                 yield f"{place}: line {lines.line_num}", cells
@@ -32,3 +36,11 @@ def lines_below(
     if tuple(first) != tuple(heads):
         raise ConfigError(f"{where}: must be {','.join(heads)}")
     yield from lines
+
+
+def check_clients(found: Sequence[float], place: str) -> None:
+    """Raise ConfigError unless the clients `found`, different and sorted, are 0, 1, 2, ..."""
+    for number, client in enumerate(found):
+        if client != number:
+            raise ConfigError(f"{place}: has a client {client:.15g} and no client {number}; number "
+                              "the clients 0, 1, 2, ... without a gap")

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedmpi.arrays import Integers, Reals
 from fedmpi.errors import ConfigError
-from fedmpi.world.csv_lines import lines_below
+from fedmpi.world.csv_lines import check_clients, lines_below
 from fedmpi.world.recorded import last_before
 
 LINKS = ("client", "second", "up_mbit_s", "down_mbit_s")
@@ -32,8 +32,8 @@ def series_in(text: str, place: str, heads: tuple[str, ...]) -> Rows:
     rows = sorted(_row(cells, heads, where) for where, cells in lines)
     if not rows:
         raise ConfigError(f"{place}: has no line below the names")
-    if heads[0] == "client" and (found := sorted({row[0] for row in rows})) != [*range(len(found))]:
-        raise ConfigError(f"{place}: clients must be 0, 1, 2, ... without a gap")
+    if heads[0] == "client":
+        check_clients(sorted({row[0] for row in rows}), place)
     named = heads.index("second") + 1
     for before, row in pairwise(rows):
         if before[:named] == row[:named]:

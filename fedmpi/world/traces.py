@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from fedmpi.errors import ConfigError, of_parser
-from fedmpi.world.csv_lines import lines_below
+from fedmpi.world.csv_lines import check_clients, lines_below
 from fedmpi.world.presence import DAY, TICK
 
 Rows = tuple[tuple[float, ...], ...]
@@ -110,8 +110,7 @@ def _of_csv(text: str, place: str) -> Rows:
         for of, said in ((spells, there), (breaks, not there)):
             of.setdefault(client, []).extend([(start, stop)] if said else [])
     found = sorted(spells)
-    if found != list(range(len(found))):
-        raise ConfigError(f"{place}: clients must be 0, 1, 2, ... without a gap")
+    check_clients(found, place)
     for client in found:
         _agree(spells[client], breaks[client], f"{place}: client {client}")
     return _some([_row(length, spells[k], f"{place}: client {k}") for k in found], place)

@@ -157,7 +157,7 @@ def test_residual_networks_say_what_they_need():
 
 
 def test_data_decide_the_channels():
-    made = experiment("adp-v1", ratio=0.5)
+    made = experiment("adp-v1", ("run.engine=torch",), ratio=0.5)
     x, _ = made.test.take(np.arange(50))
     made.engine.outputs(made.weights, x)
     opened = made.engine.gradients.module.conv2.gate.open != 0

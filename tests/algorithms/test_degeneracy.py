@@ -79,9 +79,11 @@ def test_scaffold_takes_its_first_step_as_fedavg_does():
     assert np.array_equal(weights_of(found), weights_of(fedavg(*settings)[0]))
 
 
-def test_gates_that_are_always_one_are_no_gates():
+@pytest.mark.parametrize("engine", ["torch", "kernels"])
+def test_gates_that_are_always_one_are_no_gates(engine):
     """ADP v1 with ratio 1 keeps its gates; only with U = 0 and b = 1 they do nothing."""
-    gated, dense = experiment("adp-v1", ratio=1.0), experiment("fedavg", ("run.engine=torch",))
+    by = (f"run.engine={engine}",)
+    gated, dense = experiment("adp-v1", by, ratio=1.0), experiment("fedavg", by)
     x, _ = dense.test.take(np.arange(9))
     weights = gated.weights.copy()
     assert not np.allclose(

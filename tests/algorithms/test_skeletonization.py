@@ -19,7 +19,7 @@ from fedmpi.learn.partitions.partition import Partition
 from fedmpi.plan import Submodel
 from fedmpi.round.loop import Simulation
 from tests.algorithms.by_hand import arrival_of
-from tests.algorithms.problem import cohort_of, experiment, simulate, trained
+from tests.algorithms.problem import TRAINER, cohort_of, experiment, simulate, trained
 
 ROOT = Path(__file__).parents[2]
 TEXT = """
@@ -47,7 +47,7 @@ units = 2
 
 def central(*overrides):
     """Return the Simulation of a run to its end."""
-    made = assemble(resolve(TEXT, "test", overrides), Serial(), None)
+    made = assemble(resolve(TEXT, "test", [f"run.engine={TRAINER}", *overrides]), Serial(), None)
     simulation = Simulation(made, Serial(), NoSignals())
     for _ in range(made.config.run.rounds):
         simulation.round()
@@ -226,7 +226,8 @@ def test_ten_trains_are_told_apart_by_the_two_features_that_suffice():
     """Seven inputs are trimmed to a closed car and three or more cars, whatever the seed."""
     text = (ROOT / "jobs/configs/trains.toml").read_text()
     for seed in (1, 2):
-        made = assemble(resolve(text, "test", [f"run.seed={seed}"]), Serial(), None)
+        how = [f"run.seed={seed}", f"run.engine={TRAINER}"]
+        made = assemble(resolve(text, "test", how), Serial(), None)
         simulation = Simulation(made, Serial(), NoSignals())
         while simulation.state["phase"] != 2:
             simulation.round()

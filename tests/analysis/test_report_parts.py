@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedmpi.analysis.report.blocks import LEVELS, as_csv, bars, labels, levels
+from fedmpi.analysis.report.clients import LABELS
 from fedmpi.analysis.report.figure import (
     PlotArea,
     ceiling,
@@ -20,7 +21,7 @@ from fedmpi.analysis.report.markup import Html, escaped, join, table, tag
 from fedmpi.analysis.report.study import spread, study
 from fedmpi.analysis.report.summary import heading
 from fedmpi.analysis.report.times import by_tier
-from fedmpi.record import reader
+from fedmpi.record import reader, schema
 from tests.analysis.pages import Page
 from tests.record import sample
 
@@ -204,3 +205,9 @@ def test_a_drawing_carries_its_data_up_to_a_length():
     assert as_csv(["a", 'b"'], np.array([[1.0, 0.25], [3e9, 2.0]]), ["up", "down"]) == (
         'name,up,down\n"a",1,0.25\n"b""",3000000000,2')
     assert as_csv(["a"], np.zeros((1, 9999)), range(9999)) is None
+
+
+def test_every_column_of_the_devices_has_a_head_with_its_unit():
+    for name, (unit, _) in schema.DEVICES.items():
+        if name != "tier":
+            assert LABELS[name].endswith(unit.replace("Gflop", "GFLOP").strip("1")), name

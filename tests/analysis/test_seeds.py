@@ -6,7 +6,9 @@ import pytest
 
 from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare
-from fedmpi.analysis.paper import figure, mean_curve
+from fedmpi.analysis.curves import AXES, mean_curve, plot
+from fedmpi.analysis.paper import figure
+from fedmpi.cli import main
 from fedmpi.record import reader
 from tests.record import sample
 
@@ -66,6 +68,17 @@ def test_the_curve_of_a_figure_is_the_mean_over_seeds(runs):
     assert x.tolist() == [1, 2, 3]
     assert mean.tolist() == pytest.approx([0.5, 0.7, 0.82])
     assert deviation.tolist() == pytest.approx([0, 0, 0.02])
+
+
+def test_compare_draws_a_curve_for_each_row_of_its_table(runs, capsys):
+    paths = [str(run.path) for run in runs]
+    assert main(["compare", *paths]) == 0
+    plots, _, legend = capsys.readouterr().out.rpartition("\n\n")
+    assert legend.split("\n") == ["A fedavg, mean of 3 runs", "B fedskel, mean of 3 runs", ""]
+    first, second = (mean_curve(of, "bytes")[:2] for of in (runs[:3], runs[3:]))
+    assert plot([first, second], AXES["bytes"]) in plots
+    assert main(["compare", "--each", *paths]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "F fedskel-s3"
 
 
 @pytest.mark.parametrize(("columns", "width"), [(1, 252), (2, 515.52)])

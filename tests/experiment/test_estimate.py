@@ -6,11 +6,12 @@ import pytest
 from fedmpi.experiment.estimate import estimate
 from fedmpi.experiment.resolve import of_tree
 from tests.conftest import COMPILED
+from tests.round import test_flights
 from tests.round.test_loop import TREE, simulation
 
 
 @pytest.mark.parametrize("how", [{}, {"local_steps": 5}])
-@pytest.mark.parametrize("name", ["fedavg", "fedlp", "fedskel"])
+@pytest.mark.parametrize("name", ["fedavg", "fedlp", "fedskel", f"{test_flights.__name__}:Halved"])
 def test_the_estimate_is_the_first_round(name, how):
     algorithm, clients = {"name": name}, TREE["clients"] | how
     costs = estimate(of_tree(TREE | {"algorithm": algorithm, "clients": clients}), None)

@@ -18,6 +18,7 @@ TREE = {
     "clients": {"number": 3, "batch_size": 16},
     "model": {"name": "mlp", "hidden": [16]},
 }
+GATED = TREE | {"model": {"name": "lenet5"}, "algorithm": {"name": "adp-v1", "ratio": 0.5}}
 BESIDE = """
 import sys
 from fedmpi.cli import main
@@ -62,11 +63,12 @@ def trained(experiment):
     return run.state["weights"]
 
 
-def test_a_model_that_is_kept_trains_to_the_same_bits(tmp_path, without_torch):
-    first = made(tmp_path)
+@pytest.mark.parametrize("tree", [TREE, GATED])
+def test_a_model_that_is_kept_trains_to_the_same_bits(tree, tmp_path, without_torch):
+    first = made(tmp_path, tree)
     assert len(files(tmp_path)) == 1 and not [*tmp_path.glob("models/*.part")]
     without_torch()
-    second = made(tmp_path)
+    second = made(tmp_path, tree)
     assert second.layout == first.layout and second.engine.facts == first.engine.facts
     assert "reason" in first.engine.facts
     np.testing.assert_array_equal(second.weights, first.weights)

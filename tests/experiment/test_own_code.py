@@ -1,10 +1,12 @@
 """User code that changed between run and resume is named, as are modules beside it."""
 
+import json
 import sys
 
 import pytest
 
-from fedmpi.errors import ResultError
+from fedmpi.errors import ConfigError, ResultError
+from fedmpi.experiment import resolve
 from fedmpi.record import reader
 from tests.faults.job import run_here
 
@@ -43,3 +45,19 @@ def test_a_module_that_own_code_imports_is_part_of_it(tmp_path, monkeypatch):
     run_here(out, overrides=["run.rounds=3"], resume=True, force=True)
     with reader.open(out) as run:
         assert any("beside_mine" in event["text"] for event in run.events)
+
+
+def test_a_key_that_own_code_no_longer_has_is_refused_with_the_remedy():
+    found = resolve.resolve("", "exp.toml", ["algorithm.name=tests.faults.own:Plain"])
+    values = json.loads(json.dumps(found.values()))
+    kept = {"text": "", "values": values}
+    assert resolve.of_result(kept, "out.h5", allow_code=True).config == found.config
+    values["algorithm"]["share"] = 0.5
+    with pytest.raises(ConfigError) as caught:
+        resolve.of_result(kept, "out.h5", allow_code=True)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("out.h5: algorithm.share: unknown key; known keys with tests.faults")
+    assert second.startswith("the run began with this key: put back the code that knows it")
+    values["algorithm"]["name"] = "fedavg"  # no code of the user's can have changed
+    with pytest.raises(ConfigError, match=r"^out.h5: algorithm.share: unknown key; .*$"):
+        resolve.of_result(kept, "out.h5", allow_code=True)

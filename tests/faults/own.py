@@ -1,6 +1,7 @@
 """Methods with faults of their own, for tests: `[algorithm] name = "tests.faults.own:Nan"`."""
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +109,7 @@ class Hangs(Nan):
             with suppress(FileNotFoundError):
                 Path("hang").rename("hanging")
                 while Path("hanging").exists():
-                    pass
+                    time.sleep(0.01)
         return {"weights": Part(report.weights, job.plan.up)}
 
 

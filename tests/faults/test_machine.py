@@ -177,7 +177,7 @@ def test_a_client_that_never_ends_is_named_with_its_place_in_the_code(tmp_path, 
     with Job(tmp_path, *words, ranks=2) as job:
         named = "has made no step for 5 s (round 5, client "
         job.wait_for(lambda: named in job.text())
-        time.sleep(3)
+        time.sleep(2)
         assert job.text().count(named) == 1, job.text()
         assert "own.py:" in job.text() and " message" in job.text()
         (tmp_path / "hanging").unlink()

@@ -65,7 +65,8 @@ def cluster():
     where = ["--dir", f"{folder}/c"]
     conf = Path(folder, "more.conf")
     conf.write_text(MORE)
-    done = subprocess.run([*words, "up", *where, "--conf", conf], capture_output=True,
+    soon = ["--kill-wait", "2"]  # seconds, of which Slurm takes 30
+    done = subprocess.run([*words, "up", *where, "--conf", conf, *soon], capture_output=True,
                           text=True, timeout=120)
     if done.returncode:
         pytest.fail(f"the cluster did not come up: {done.stderr}")

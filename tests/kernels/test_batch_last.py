@@ -15,11 +15,11 @@ CALLS = {
         50, np.arange(99, dtype=np.float32), np.array([4, 60, 20]), np.array([27, 0, 9]), 9
     ),
     "clear": (np.array([10, 200]), 50),
-    "add": (100, 0, 50, 40, 0.0),
-    "add unbounded": (100, 0, 50, 40, float("-inf")),
-    "pass_on": (0, 100, 40, True, 0),
-    "pass_on gated": (0, 100, 40, False, 150),
-    "pass_on fresh and gated": (0, 100, 33, True, 150),
+    "add": (100, 3, 50, 40, 0.0),
+    "add unbounded": (100, 3, 50, 40, float("-inf")),
+    "pass_on": (7, 100, 40, True, 0),
+    "pass_on gated": (7, 100, 40, False, 143),
+    "pass_on fresh and gated": (7, 100, 33, True, 143),
     "pass_on nothing": (0, 100, 0, True, 0),
     "add nothing": (100, 0, 50, 0, 0.0),
 }

@@ -22,6 +22,11 @@ def test_three_and_four_make_five():
     weights = np.array([3, 4, 7], np.float32)
     kernels.penalty.group_norm(grad, weights, np.array([0]), np.array([2]), 10.0)
     assert grad.tolist() == [6, 8, 0]
+    grad[:] = 0  # as precise if the squares of the weights are too small for a float32
+    kernels.penalty.group_norm(
+        grad, weights * np.float32(1e-25), np.array([0]), np.array([2]), 10.0
+    )
+    np.testing.assert_allclose(grad, [6, 8, 0], rtol=1e-6)
 
 
 def test_a_group_of_zeros_is_left_alone():

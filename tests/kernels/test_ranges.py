@@ -44,3 +44,11 @@ def test_cuts_of_the_largest_models_stay_in_order(size, ranks):
     bounds = np.array([0] * ranks + [size])
     ranges.cut(np.full((ranks, 64), width), width, size, np.ones(ranks, np.int64), bounds)
     np.testing.assert_array_equal(bounds, np.arange(ranks + 1) * (size // ranks))
+
+
+def test_cuts_of_an_untouched_vector_are_even_for_any_number_of_ranks():
+    """The last bin is filled in part, and the load is no multiple of the shares."""
+    size, ranks = 57_600, 999
+    bounds = np.array([0] * ranks + [size])
+    ranges.cut(np.zeros((1, 64), np.int64), 1024, size, np.ones(ranks, np.int64), bounds)
+    np.testing.assert_array_equal(bounds, np.arange(ranks + 1) * size // ranks // 64 * 64)

@@ -11,12 +11,16 @@ from torch import nn
 from fedmpi import kernels
 from fedmpi.kernels import first_step, update, warmup
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
+from fedmpi.learn.gates import gated
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models.parts import Residual
 from fedmpi.learn.steps import edges_of
-from fedmpi.plan import Backward
+from fedmpi.plan import Backward, Gates
 
-MODULES = ("batch_last", "conv", "groups", "kept", "loss", "norm", "pool", "tables", "update")
+MODULES = (
+    "batch_last", "activation", "channel_gates", "conv", "groups", "kept", "loss", "norm", "pool",
+    "tables", "update",
+)  # fmt: skip
 RUNS = ("count", "edges")  # kernels of `pack` that find the runs of a mask
 
 
@@ -43,7 +47,7 @@ def network():
     return nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2, 1), Residual(body, nn.Identity()),
         nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12),
-        nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4),
+        nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4), nn.Tanh(),
     )  # fmt: skip
 
 
@@ -53,7 +57,7 @@ def test_nothing_is_compiled_after_the_warm_up():
     warmup.warm()
     before = compiled()
     assert all(number for name, number in before.items() if "._" not in name), before
-    module = network()
+    module = gated(network(), Gates(0.5), 1)
     layout = layout_of(module, np.zeros((1, 1, 8, 8), np.float32))
     engine = KernelGradients.of(module, layout, (1, 8, 8))
     x, y = np.ones((5, 1, 8, 8), np.float32), np.arange(5) % 4
@@ -64,6 +68,9 @@ def test_nothing_is_compiled_after_the_warm_up():
     mask = (np.arange(layout.size) % 20 == 0).astype(np.uint8)
     engine.gradient(engine.weights, x, y, engine.grad, Backward(mask=mask, update=mask))
     engine.outputs(engine.weights, x)
+    for error in ("softmax-quadratic", "sigmoid-linear", "mse", "bce"):
+        targets = y if "-" in error else np.ones((5, 4), np.float32)
+        engine.gradient(engine.weights, x, targets, engine.grad, error=error)
     first, second = np.zeros((2, layout.size), np.float32)
     mask, lr = np.ones(layout.size, np.uint8), np.float32(0.1)
     edges = edges_of(mask)
@@ -87,4 +94,4 @@ def test_ranks_share_the_kernels_and_leave_none_out(monkeypatch):
         found.append(Counter(map(str, called)))
         called.clear()
     assert found[0] == found[1] and set(found[0].values()) == {1}
-    assert len(found[0]) == 7 + 8
+    assert len(found[0]) == 8 + 9

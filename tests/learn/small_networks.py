@@ -3,7 +3,9 @@
 import torch
 from torch import nn
 
+from fedmpi.learn.gates import gated
 from fedmpi.learn.models.parts import Residual, Subsample
+from fedmpi.plan import Gates
 
 NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm
 
@@ -66,6 +68,18 @@ def group_residual():
     )  # fmt: skip
 
 
+def with_gates(build, *gates):
+    """Return a function that builds a network with channel gates."""
+    return lambda: gated(build(), Gates(*gates), 1)
+
+
+def one_channel():
+    return nn.Sequential(
+        nn.Conv2d(2, 1, 3), nn.ReLU(), nn.Conv2d(1, 3, 3, 2), nn.BatchNorm2d(3), nn.MaxPool2d(2),
+        nn.ReLU(), nn.Conv2d(3, 20, 1), nn.Conv2d(20, 17, 1), nn.Flatten(), nn.Linear(17, 4),
+    )  # fmt: skip
+
+
 MODELS = {
     "cnn": small_cnn,
     "norm after ReLU": norm_after_relu,
@@ -108,5 +122,16 @@ MODELS = {
         nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(),
         Residual(nn.Conv2d(3, 3, 3, padding=1), nn.Identity()), nn.Flatten(), nn.Linear(192, 4),
     ),
+    "activation": lambda: nn.Sequential(
+        nn.Tanh(), nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh(), nn.ReLU(),
+        Residual(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Sigmoid()), nn.Tanh()),
+        nn.Sigmoid(), nn.MaxPool2d(2), nn.Flatten(), nn.Tanh(), nn.Linear(48, 7), nn.ReLU(),
+        nn.Tanh(), nn.Linear(7, 4), nn.Sigmoid(),
+    ),
+    "gated": with_gates(small_cnn, 0.6),
+    "gated after ReLU": with_gates(norm_after_relu, 0.5, True),
+    "gated residual": with_gates(residual, 0.5, True, False),
+    "gated groups": with_gates(group_residual, 0.7),
+    "one gate": with_gates(one_channel, 0.3),
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.ReLU(), nn.Linear(5, 4)),
 }

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from fedmpi import flops
-from fedmpi.learn.gates import Gate, gated, left_by_gates
+from fedmpi.learn.gates import Gate, gated
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
+from fedmpi.learn.open_channels import left_by_gates
 from fedmpi.plan import Gates
 
 
@@ -54,6 +55,17 @@ def test_a_closed_channel_gets_no_gradient_from_that_sample(conv):
     assert not conv.weight.grad[closed].any() and not conv.bias.grad[closed].any()
     assert conv.weight.grad[~closed].abs().sum((1, 2, 3)).all()
     assert not conv.gate.weight.grad[closed].any() and conv.gate.weight.grad[~closed].any()
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_of_equal_gates_those_of_the_first_channels_stay(kept):
+    gate = Gate(torch.nn.Conv2d(3, 64, 3), Gates(kept), np.random.default_rng(1))
+    with torch.no_grad():
+        gate.weight.zero_()
+        gate.bias[::4] = 2
+        found = gate(torch.randn(5, 3, 8, 8))
+    first = np.argsort(np.arange(64) % 4 > 0, kind="stable")[: round(kept * 64)]
+    assert all(row.nonzero()[:, 0].tolist() == sorted(first) for row in found)
 
 
 def test_the_first_gates_are_those_of_the_paper():

@@ -1,8 +1,9 @@
 """Losses and metrics against scikit-learn, and in whole runs."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn
 from torch import nn
 from torch.nn import functional
 
@@ -28,6 +29,14 @@ LABELS = (RNG.random((N, 8)) < 0.3).astype(np.float32)
 NUMBERS = (LOGITS + RNG.standard_normal((N, 8))).astype(np.float32)
 ANSWERS = LOGITS.argmax(axis=1)
 there = np.arange(7)
+sklearn = None  # scikit-learn's metrics
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded():
+    """Load scikit-learn, which takes seconds, only where these tests run."""
+    global sklearn
+    sklearn = import_module("sklearn.metrics")
 
 
 class Given:

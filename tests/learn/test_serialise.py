@@ -7,8 +7,10 @@ import pytest
 
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.serialise import deserialised, serialised
+from fedmpi.learn.gates import gated
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
+from fedmpi.plan import Gates
 from tests.conftest import COMPILED
 
 MODELS = {  # every kind of step is in one of them
@@ -17,11 +19,12 @@ MODELS = {  # every kind of step is in one of them
     "fedlp-cnn": (3, 32, 32),
     "mlp": (64,),
 }
+GATED = "lenet5"
 RECEIVER = """
 import sys
 import numpy as np
 from fedmpi.learn.fast.serialise import deserialised
-from fedmpi.learn import engine, networks, one_by_one
+from fedmpi.experiment import assemble
 found = dict(np.load(sys.argv[1]))
 x = found.pop("x")
 out = deserialised(found, 8).outputs(found["weights"], x)
@@ -32,8 +35,10 @@ print("torch" in sys.modules)
 
 def built(name):
     sample = np.zeros((1, *MODELS[name]), np.float32)
-    options = {"hidden": [16]} if name == "mlp" else {}
+    options = {"hidden": [16], "activation": "tanh"} if name == "mlp" else {}
     module = build(name, MODELS[name], 10, options, 3)
+    if name == GATED:
+        module = gated(module, Gates(0.6, squash=True), 3)
     found = KernelGradients.of(module, layout_of(module, sample), MODELS[name], 8)
     return found, found.weights.copy()
 

@@ -79,6 +79,10 @@ JUDGED = {
         "data.name=tests.learn.halves:measured", "model.name=softmax",
         "model.loss=mse", 'model.metrics=["rmse"]',
     ),
+    "a loss of torch on the kernels": (
+        "run.engine=kernels", "data.name=tests.learn.halves:measured", "model.name=softmax",
+        "model.loss=tests.learn.test_metrics:huber", 'model.metrics=["rmse"]',
+    ),
 }  # fmt: skip
 
 

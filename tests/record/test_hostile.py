@@ -244,7 +244,7 @@ def test_hostile_configuration(path, text):
 def test_a_result_without_events_is_damaged_and_not_continued(path):
     with h5py.File(path, "r+") as file:
         del file["events"]
-    with pytest.raises(ResultError, match="events/time is missing"):
+    with pytest.raises(ResultError, match="/events is missing"):
         Writer.reopen(path, 3)
 
 

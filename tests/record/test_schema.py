@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fedmpi.record import schema
+from fedmpi.record import reader, schema
 from fedmpi.record.writer import Writer
 from tests.record import sample
 
@@ -85,3 +85,22 @@ def test_other_programs_find_units_names_and_the_axis_of_the_rounds(tmp_path):
         assert file["rounds/flops"].dims[0].keys() == ["round"]
         assert [axis.label for axis in file["phases/train"].dims] == ["round", "rank"]
         assert not file["rounds/round"].dims[0].keys() and file["rounds/round"].is_scale
+
+
+def test_every_column_of_the_devices_has_its_unit_and_a_meaning(tmp_path):
+    texts, numbers = {"tier": ["fast", "slow"] * 3}, dict.fromkeys(set(schema.DEVICES) - {"tier"})
+    assert {"memory_mb", "power_w", "idle_w", "joule_per_mb", "shift_s", "trace"} <= set(numbers)
+    fixed = sample.fixed() | {"devices": texts | {name: np.ones(6) for name in numbers}}
+    Writer.create(tmp_path / "a.h5", **fixed)
+    with h5py.File(tmp_path / "a.h5") as file:
+        units = {name: file["devices"][name].attrs["units"].decode() for name in numbers}
+        for name in numbers:
+            assert file["devices"][name].attrs["long_name"].decode() != name.replace("_", " ")
+        engine = file["provenance/libraries/numpy"].attrs["long_name"].decode()
+    assert engine == "libraries numpy of the run"
+    ends = {"_mb": ("MB", "J/MB"), "_w": ("W",), "_s": ("s", "Gflop/s", "Mbit/s")}
+    for name, unit in units.items():
+        end = next((end for end in ends if name.endswith(end)), None)
+        assert unit in (("1",) if end is None else ends[end]), name
+    run = reader.open(tmp_path / "a.h5")
+    assert run.devices.to_xarray()["power_w"].attrs["units"] == "W"

@@ -35,6 +35,13 @@ def test_it_is_kept_if_rounds_are_faster_with_it(gain):
     assert one.active == (gain < 1)
 
 
+def test_a_shorter_sum_outweighs_a_slightly_longer_training():
+    one = ahead()
+    for _ in range(2 * TURNS + 4):
+        spend(one, *((1.1, 0.1) if one.active else (1.0, 0.5)))
+    assert one.active
+
+
 def test_it_is_not_tried_where_sums_are_a_small_part():
     one = ahead()
     assert not any(spend(one, 1.0, 0.01) for _ in range(20))
@@ -49,7 +56,7 @@ def test_it_stays_off_where_it_cannot_be(never):
 
 
 def test_on_means_from_the_second_round():
-    one = ahead("on")
+    one = ahead("on", cohort=4, size=2)  # two clients for each rank are enough
     assert one.active is False
     assert all(spend(one, 1.0, 0.001) for _ in range(20))
 

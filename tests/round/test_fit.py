@@ -7,6 +7,7 @@ from fedmpi.algorithms.shortened import shortened
 from fedmpi.comm.codec import size_of
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import of_tree
+from fedmpi.flops import count
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.round.status import COMPLETED, LATE
@@ -88,8 +89,22 @@ def test_by_speed_and_with_fixed_the_keys_hold():
     for client in range(12):
         at_most = made.devices.speed[client] == 1.0
         assert made.algorithm.ratio_of(client) == pytest.approx(0.5 if at_most else 0.1)
+    state = made.algorithm.start(made.weights)
+    assert all(made.plan(state, 0, client).steps is None for client in range(12))
     plain = experiment("fedskel", DEVICES, ratio=0.5).algorithm
     assert {plain.ratio_of(client) for client in range(12)} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("static-mask", {"mask": "erk"}), ("adp-v1", {"ratio": 0.5}), ("heterofl", {"widths": [0.5]})],
+)
+def test_the_work_of_a_part_of_the_model_is_less_than_that_of_the_whole(name, keys):
+    made = experiment(name, **keys)
+    job, report = trained(made, made.algorithm.start(made.weights), 0, 3)
+    found = made.flops(job.plan, report)
+    assert found == made.costs.of(job.plan, 3).flops
+    assert found < 0.9 * report.seen * count(made.layout).sum()
 
 
 @pytest.mark.parametrize(("stages", "deadline"), [("[]", 1.1), ("[{name='secure'}]", 1.6)])
@@ -146,7 +161,8 @@ def test_a_whole_run_leaves_no_step_that_would_be_in_time(name, stages):
 
 
 def test_a_stage_counts_in_what_a_plan_and_a_whole_round_cost():
-    made = experiment("heterofl", (*FIT, "schedule.deadline_s=0.6", "stage=[{name='quantise'}]"))
+    stages = "stage=[{name='clip'}, {name='quantise'}]"  # the first keeps the size
+    made = experiment("heterofl", (*FIT, "schedule.deadline_s=0.6", stages))
     plan = made.algorithm._plan_of_width(0.5)
     size = size_of(plan.up, value_type="int8", known=True).total
     assert made.costs.of(plan, 0).bytes_up == size
@@ -156,6 +172,8 @@ def test_a_stage_counts_in_what_a_plan_and_a_whole_round_cost():
     np.testing.assert_allclose(
         plain.costs.seconds - made.costs.seconds, 8e-6 * less / made.devices.up_mbit_s, rtol=1e-6
     )
+    expected = [seconds(plain, Plan(whole, whole), client) for client in range(12)]
+    np.testing.assert_allclose(plain.costs.seconds, expected, rtol=1e-12)
 
 
 def test_a_slow_client_gets_its_skeleton_under_a_deadline():

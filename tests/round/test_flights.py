@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+import fedmpi
 from fedmpi.comm.base import Serial
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
@@ -15,13 +16,25 @@ from fedmpi.round.status import COMPLETED, DROPPED, LATE, REJECTED
 from tests.algorithms.problem import trained
 
 TREE = {
-    "run": {"rounds": 8, "seed": 5},
-    "data": {"partition": "quantity"},
+    "run": {"rounds": 8, "seed": 5}, "data": {"partition": "quantity"},
     "clients": {"number": 12, "per_round": 5, "batch_size": 16},
-    "model": {"name": "softmax"},
-    "devices": {"profile": "tiers"},
+    "model": {"name": "softmax"}, "devices": {"profile": "tiers"},
     "schedule": {"mode": "async", "buffer_size": 2},
 }
+
+
+class Halved(fedmpi.Algorithm):
+    """Plans whole models, and sends every second coordinate of them."""
+
+    level, fill = "coordinate", "old"
+
+    def plan(self, state, round, client):
+        return fedmpi.Plan(*2 * [fedmpi.Support.all(self.layout)])
+
+    def message(self, job, report):
+        keep = (np.arange(self.layout.size) % 2 == 0).astype(np.uint8)
+        half = fedmpi.Support(self.layout, "coordinate", keep)
+        return {"weights": fedmpi.Part(report.weights, half)}
 
 
 def simulation(**sections):
@@ -137,8 +150,18 @@ def test_one_client_at_a_time_is_a_synchronous_run():
     np.testing.assert_array_equal(one.state["weights"], other.state["weights"])
 
 
+def test_the_clock_counts_the_bytes_of_an_own_message_that_is_not_the_planned_one():
+    run = simulation(algorithm={"name": f"{__name__}:Halved"})
+    rows = np.concatenate([run.round().clients for _ in range(4)])
+    devices = run.experiment.devices
+    size, rate = 8e-6 * rows["bytes_up"], devices.up_mbit_s[rows["client"]]
+    expected = devices.latency_s[rows["client"]] + size / rate
+    np.testing.assert_allclose(rows["seconds_up"], expected, rtol=1e-12)
+    assert (rows["bytes_up"] < 0.6 * rows["bytes_down"]).all()
+
+
 def test_who_would_be_too_stale_is_called_off():
-    run = simulation(schedule={"max_staleness": 1}, run={"rounds": 20})
+    run = simulation(schedule={"max_staleness": 1}, run={"rounds": 20}, devices={"idle_w": 2.0})
     late = 0
     for round in range(20):
         before = dict(zip(run.cohorts._flying["client"], run.cohorts._flying["version"]))
@@ -147,6 +170,9 @@ def test_who_would_be_too_stale_is_called_off():
             version = before.get(client, round)
             assert (status == LATE) == (round - version > 1)
             late += status == LATE
+        off = row.clients[row.clients["status"] == LATE]
+        assert not off["seconds_compute"].any() and not off["seconds_up"].any()
+        np.testing.assert_allclose(off["joules"], 2.0 * off["seconds_down"])
         assert row.columns["clients_completed"] == 2
     assert late
 
@@ -187,6 +213,8 @@ def test_a_method_whose_messages_are_known_after_training_flies_by_predicted_byt
         rows = one.round(), other.round()
         for column in ("client", "bytes_up", "train_loss"):
             np.testing.assert_array_equal(rows[0].clients[column], rows[1].clients[column])
+        predicted, measured = (row.clients["seconds_compute"] for row in rows)
+        np.testing.assert_allclose(predicted, measured, rtol=1e-6)
         slower, exact = (row.clients["seconds_up"] for row in rows)
         np.testing.assert_allclose(slower, exact, rtol=0 if name == "scaffold" else 0.02)
     np.testing.assert_array_equal(one.state["weights"], other.state["weights"])
@@ -209,9 +237,9 @@ def test_a_stale_client_of_scaffold_moves_the_control_by_all_of_its_change():
     for round in range(8):
         stale |= (run.cohorts._flying["version"] < round).any()
         run.round()
-        none = 0 * run.state["control"]
-        kept = [run.memories[client].get("control", none) for client in range(12)]
-        np.testing.assert_allclose(run.state["control"], np.mean(kept, axis=0), rtol=0, atol=1e-6)
+        memories, total = run.memories, run.state["control"]
+        kept = [memories[client].get("control", 0 * total) for client in range(12)]
+        np.testing.assert_allclose(total, np.mean(kept, axis=0), rtol=0, atol=1e-6)
     assert stale
 
 

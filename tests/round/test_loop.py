@@ -5,13 +5,16 @@ import pytest
 
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, FedmpiError
+from fedmpi.exchange import Job
 from fedmpi.experiment.assemble import assemble
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.record.schema import CLIENT_STATUS
+from fedmpi.round import columns
 from fedmpi.round.loop import Simulation
+from fedmpi.round.visit import Visit
 from tests.algorithms.problem import cohort_of, trained
 
 TREE = {
@@ -90,6 +93,15 @@ def test_a_round_counts_what_its_clients_did():
     assert columns["train_loss"] == pytest.approx((shares * losses).sum())
 
 
+def test_a_selector_is_told_who_began_and_how_the_round_ended():
+    run, told = simulation(), []
+    run.experiment.selector.begun = run.experiment.selector.learn = told.append
+    cohort, row = cohort_of(run.experiment, 0), run.round()
+    begun, learnt = told
+    np.testing.assert_array_equal(begun, cohort.begun)
+    np.testing.assert_array_equal(learnt, row.clients)
+
+
 def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
     run = simulation()
     devices, end = run.experiment.devices, 0.0
@@ -110,9 +122,15 @@ def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
 
 def test_layers_that_are_not_sent_cost_no_bytes():
     run = simulation(algorithm={"name": "fedlp", "p": 0.5}, model={"name": "mlp"})
+    begun, fixed = run.state, run.experiment
     rows = [run.round() for _ in range(3)]
     kept = np.array([row.layers["kept"] for row in rows])
     assert 0 < kept.mean() < 1
+    plans = [fixed.plan(begun, 0, int(client)) for client in rows[0].clients["client"]]
+    sizes = [fixed.costs.messages().planned_up(plan).bytes for plan in plans]
+    supports = sum(size.support for size in sizes)
+    assert rows[0].columns["bytes_up_support"] == supports > 0
+    assert rows[0].clients["bytes_up"].tolist() == [size.total for size in sizes]
     layers = np.diff(run.experiment.layout.starts("layer"))
     for row in rows:
         values = (row.layers["kept"] * 4 * 4 * layers).round()
@@ -120,6 +138,20 @@ def test_layers_that_are_not_sent_cost_no_bytes():
         assert row.columns["bytes_up_values"] == values.sum() < row.columns["bytes_down"]
         sent = row.columns["density_up"] * run.experiment.layout.size * 4 * 4
         assert sent == pytest.approx(values.sum())
+
+
+def test_a_message_names_ten_of_the_rejected_clients():
+    reasons = [(client, "too large" if client % 2 else "not finite") for client in range(11)]
+    named = "0, 2, 4, 6, 8: not finite; 1, 3, 5, 7, 9: too large"
+    assert columns.names_of_rejected(reasons) == f"11 rejected ({named}; ...)"
+    assert columns.names_of_rejected(reasons[:10]) == f"10 rejected ({named})"
+
+
+def test_a_client_whose_training_fails_has_no_loss():
+    failed = Visit(Job(3, 0, {}, None, 0.5), None, [], [], reason="no memory")
+    row = columns.client_row(failed, 7, 0)
+    assert (row["client"], row["samples"], row["bytes_up"], row["kept"]) == (3, 7, 0, 0)
+    assert np.isnan(row["train_loss"]) and CLIENT_STATUS[row["status"]] == "rejected"
 
 
 def test_a_client_that_diverges_is_left_out_and_recorded():
@@ -137,10 +169,28 @@ def test_a_client_that_diverges_is_left_out_and_recorded():
     row = run.round()
     words = [CLIENT_STATUS[code] for code in row.clients["status"]]
     assert words == ["completed", "rejected", "completed", "completed"]
-    assert row.rejected == [(broken, "its weights: inf is too large for a sum over clients, "
-                             "which takes numbers below 262,144")]  # fmt: skip
+    assert row.rejected == [(broken, "its weights: NaN or infinity in a sum over clients, which "
+                             "takes numbers below 262,144")]  # fmt: skip
     assert row.columns["clients_completed"] == 3 and row.columns["clients_selected"] == 4
     assert np.isfinite(run.state["weights"]).all() and np.isfinite(row.columns["train_loss"])
+
+
+def test_ranks_that_selected_different_clients_are_told(monkeypatch):
+    """Their sums would fit, and nothing but the rows of another rank shows it."""
+    run = simulation()
+    mine = sorted(cohort_of(run.experiment, 0).clients.tolist())
+    other = min({*range(9)} - {*mine})
+
+    def gathered(rows):
+        rows = rows.copy()
+        rows["client"][rows["client"] == mine[-1]] = other
+        return rows
+
+    monkeypatch.setattr(run.comm, "gather_rows", gathered)
+    with pytest.raises(FedmpiError, match="do not agree on the clients of a round") as found:
+        run.round()
+    trained = ", ".join(map(str, sorted([*mine[:-1], other])))
+    assert f"they trained {trained}, and a rank selected {str(mine)[1:-1]};" in str(found.value)
 
 
 def test_a_stop_in_mid_round_leaves_no_trace():

@@ -52,6 +52,21 @@ def test_a_run_tells_its_epsilon_after_each_round():
 
 
 @pytest.mark.parametrize(
+    "override",
+    [
+        "clients.selection=round-robin",
+        "devices.availability=0.99",
+        "devices={trace='on-off', on_s=50, off_s=0.1}",
+        "schedule={mode='async', buffer_size=5}",
+    ],
+)
+def test_a_cohort_that_is_no_uniform_sample_of_all_clients_does_not_amplify(override):
+    _, rows = simulate("fedavg", (*PRIVATE, "run.rounds=1", override))
+    found = epsilon(Noise(4.0, 0.5, 1e-5, False), Sampling(5, 12, False), 1)
+    assert rows[0].columns["epsilon"] == found
+
+
+@pytest.mark.parametrize(
     ("name", "override"),
     [
         ("fedavg", "clients.weighting=samples"),

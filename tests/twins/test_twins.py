@@ -262,7 +262,9 @@ def test_a_method_does_what_its_twin_does(case, tmp_path):
     check(case, TRAINER, tmp_path)
 
 
-@pytest.mark.parametrize("case", ["fedavg", "fedskel", "feddip", "adp-v2", "feddst", "prunetrain"])
+@pytest.mark.parametrize("case", [
+    "fedavg", "fedskel", "feddip", "adp-v1", "adp-v1-squash", "adp-v2", "feddst", "prunetrain",
+])  # fmt: skip
 def test_so_it_does_with_the_engine_of_torch(case, tmp_path):
     check(case, "torch", tmp_path)
 

@@ -68,7 +68,9 @@ BAD = {
     "a: client 0, second 5 appears twice": ",".join(LINKS) + "\n0,5,1,1\n0,5,2,2\n",
     "a: line 2: up_mbit_s = 1e-300: must be from 1e-06": ",".join(LINKS) + "\n0,0,1e-300,1\n",
     "a: line 2: not CSV: field larger": f"second,g_per_kwh\n0,{'1' * 140_000}\n",
-    "a: clients must be 0, 1, 2, ... without a gap": ",".join(LINKS) + "\n0,0,1,1\n2,0,1,1\n",
+    "a: has a client 2 and no client 1; number the clients 0, 1, 2, ... without a gap":
+        ",".join(LINKS) + "\n0,0,1,1\n2,0,1,1\n",
+    "a: line 1: has no comma; separate columns by commas": "second;g_per_kwh\n0;0,5\n",
 }
 
 

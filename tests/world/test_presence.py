@@ -184,7 +184,7 @@ BAD = {
     "a: line 2: state = 'asleep': must be one of available":
         "client,start,stop,state\n0,1,2,asleep",
     "a: line 2: needs client >= 0 and 0 <= start": "client,start,stop,state\n0,3,2,on\n",
-    "a: clients must be 0, 1, 2": "client,start,stop,state\n1,1,2,on\n",
+    "a: has a client 1 and no client 0; number": "client,start,stop,state\n1,1,2,on\n",
     "a: client 1: is present and away at second 5":
         "client,start,stop,state\n0,0,9,on\n1,0,10,on\n1,10,12,off\n1,5,6,off\n",
 }  # fmt: skip

@@ -36,6 +36,7 @@ def test_a_row_is_a_device():
 GOOD = "gflop_s,up_mbit_s,down_mbit_s,latency_s\n"
 BAD = {
     "a.csv: line 1: has no column gflop_s, up_mbit_s, down_mbit_s, latency_s": "",
+    "a.csv: line 1: has no comma; separate columns by commas, and": "gflop_s\tup_mbit_s\n1\t2\n",
     "a.csv: line 1: has no column latency_s; needed: gflop_s,": "gflop_s,up_mbit_s,down_mbit_s",
     "a.csv: line 1: column 'speed' is unknown; known: gflop_s,": "speed," + GOOD,
     "a.csv: line 1: column 'gflop_s' appears twice": "gflop_s," + GOOD,

@@ -142,4 +142,6 @@ def device_table(
 
 
 LABELS = {"gflop_s": "GFLOP/s", "up_mbit_s": "Up, Mbit/s", "down_mbit_s": "Down, Mbit/s",
-          "latency_s": "Latency, s"}
+          "latency_s": "Latency, s", "availability": "Availability", "dropout": "Dropout",
+          "memory_mb": "Memory, MB", "power_w": "Power, W", "idle_w": "Idle, W",
+          "joule_per_mb": "J/MB", "shift_s": "Shift, s", "trace": "Trace"}

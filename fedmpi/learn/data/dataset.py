@@ -148,7 +148,7 @@ class Dataset:
         (x, y), (x_test, y_test), parted = parts_of(name, kind, here, there, classes, groups)
         _check(f"{name}: train", kind, x, y, classes, parted[0])
         if not len(x):
-            raise DataError(f"{name}: train: 0 samples; give at least one")
+            raise DataError(f"{name}: train: 0 samples, 0 labels; give at least one sample")
         _check(f"{name}: test", kind, x_test, y_test, classes, parted[1])
         check_outputs(name, targets, classes)
         given: dict[str, AnyArray | None]
@@ -238,7 +238,8 @@ def _check(
     _check_samples(place, kind, x)
     if len(x) != len(y) or (group is not None and len(group) != len(x)):
         ids = "" if group is None else f", {len(group)} group ids"
-        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels{ids}")
+        raise DataError(f"{place}: {len(x)} samples, {len(y)} labels{ids}; give a label"
+                        f"{' and a group id' if ids else ''} for each sample")
     _check_numbers(f"{place}: labels", y, "iu")
     if group is not None:
         _check_numbers(f"{place}: groups", group, "i")
@@ -261,6 +262,8 @@ def _check_samples(place: str, kind: str, x: AnyArray) -> None:
     """Raise DataError for samples that are none of their kind."""
     if kind not in KINDS:
         raise DataError(f"{place}: kind {kind!r} must be one of {', '.join(KINDS)}")
+    if x.dtype.kind == "f" and x.ndim > 1:
+        _check_finite(place, x)
     dtypes, ndims, wanted = KINDS[kind]
     if x.dtype not in dtypes or x.ndim not in ndims:
         span = f", from {x.min():g} to {x.max():g}" if x.dtype.kind == "f" and x.size else ""
@@ -274,6 +277,10 @@ def _check_samples(place: str, kind: str, x: AnyArray) -> None:
         )
     if len(x) and not x.size:
         raise DataError(f"{place}: x is {list(x.shape)}, so its samples hold no values")
+
+
+def _check_finite(place: str, x: AnyArray) -> None:
+    """Raise DataError, with the first such sample, if numbers [N, ...] are not all finite."""
     finite = np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     if not finite.all():
         row = int(np.argmin(finite))

@@ -123,8 +123,8 @@ def _size(image: Octets) -> str:
 def _classes(folder: Path) -> list[str]:
     """Return the names of the classes of a part, sorted."""
     if not folder.is_dir():
-        raise MissingDataError(f"no folder {folder}; put it there by hand, or set FEDMPI_DATA or "
-                               "[data] root to where it is")
+        raise MissingDataError(f"no folder {folder.absolute()}; put it there by hand, or set "
+                               "FEDMPI_DATA or [data] root to where it is")
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and _seen(path))
 
 

@@ -75,9 +75,8 @@ class Back:
     def _look(self, step: Step) -> None:
         """Record whether the gradient of a step's output is needed, and for which channels."""
         below = any(self.wanted(value) for value in step.sources)
-        kept = None if step.passes_on else self.kept(step.source)
         self._wanted[step.out] = below or step.layer >= self.lowest
-        self._kept[step.out] = self.rows[step.layer] if step.layer >= 0 else kept
+        self._kept[step.out] = step.needed(self)
 
     def wanted(self, value: Value) -> bool:
         """Return True if the gradient of a value is needed, because something below is trained."""

@@ -18,8 +18,8 @@ def chain_of(
     """Return (values, steps) of a module; the first value is the input.
 
     The supported modules are those of the files in `layers`: Sequential chains and Residual blocks
-    of convolutions, linear layers, ReLU, pooling, BatchNorm, GroupNorm, LayerNorm, Flatten and
-    Identity.
+    of convolutions, linear layers, ReLU, Sigmoid, Tanh, pooling, BatchNorm, GroupNorm, LayerNorm,
+    Flatten and Identity, and the channel gates of `fedmpi.learn.gates`.
 
     Raises
     ------
@@ -31,12 +31,14 @@ def chain_of(
         raise Unsupported(f"input of shape {shape}")
     channels, height, width = (*shape, 1, 1)[:3]
     chain = Chain(module, layout, Value(channels, height, width))
+    chain.flat = len(shape) == 1
     last = chain.walk(module, chain.values[0])
-    if not chain.steps or last.relu or last.height * last.width != 1:
+    flat = chain.flat and last.height * last.width == 1
+    if not chain.steps or last.relu or not flat:
         raise Unsupported("an output that is not a plain vector")
     last.readers += 1
-    first = [step for step in chain.steps
-             if chain.values[0] in [value.like or value for value in step.sources]]
-    if len(first) == 1:  # other readers would also read the zeros around the input
+    first = [step for step in chain.steps if step.reads_border
+             and chain.values[0] in [value.like or value for value in step.sources]]
+    if len(first) == 1:  # others would also read the zeros around the input
         chain.values[0].halo = getattr(first[0], "halo", 0)
     return chain.values, chain.steps

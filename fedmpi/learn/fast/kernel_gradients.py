@@ -1,6 +1,6 @@
 """Gradients of networks by kernels, with the batch innermost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -9,6 +9,7 @@ from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.backward import backward as backward_calls
+from fedmpi.learn.fast.batch_loss import batch_loss
 from fedmpi.learn.fast.chain import chain_of
 from fedmpi.learn.fast.forward import forward as forward_calls
 from fedmpi.learn.fast.frame import Frame, aligned, lanes_for
@@ -24,7 +25,7 @@ _EVALUATED = 32  # samples evaluated together
 
 
 class KernelGradients(Gradients):
-    """Gradients by kernels; the error is cross-entropy.
+    """Gradients by kernels.
 
     A single buffer for activations and their gradients is large enough for the widest batch.
     Batches of every width, rounded up to a multiple of 16, are laid out in it.
@@ -78,12 +79,12 @@ class KernelGradients(Gradients):
         self, x: AnyArray, y: AnyArray, backward: Backward, activations: Sequence[Reals] | None,
         error: str,
     ) -> float:
-        if error != "cross-entropy":
-            raise ValueError(f"there is no kernel for the error {error}")
         if backward != self._differentiated:
             self.grad.fill(0)
             self._differentiated = backward
-        return self._program(len(x)).gradient(x, y, backward, activations)
+        how = y, error, self._labels, self._draws
+        program = self._program(len(x))
+        return program.gradient(x, backward, activations, lambda frame: batch_loss(frame, *how))
 
     def _evaluate(self, x: AnyArray) -> AnyArray:
         parts = [x[start : start + _EVALUATED] for start in range(0, len(x), _EVALUATED)]
@@ -134,19 +135,16 @@ class _Program:
         self._all = np.zeros(0, np.int64)  # indices of the samples of the current batch
 
     def gradient(
-        self, x: AnyArray, y: AnyArray, backward: Backward, activations: Sequence[Reals] | None
+        self, x: AnyArray, backward: Backward, activations: Sequence[Reals] | None,
+        lose: Callable[[Frame], float],
     ) -> float:
-        """Write the gradient and return the mean loss of x, y."""
+        """Write the gradient and return the mean loss of x, which `lose` computes."""
         self._enter(x)
         if activations is None:
             _run(self._forward if backward.mask is None else self._forward_under(backward))
         else:
             self._measure(activations)
-        frame = self.frame
-        out = frame.values[-1]
-        places = frame.place[out], frame.grad[out], out.channels
-        y = np.ascontiguousarray(y, np.int64)
-        loss: float = kernels.loss.cross_entropy(frame.memory, *places, frame.lanes, y)
+        loss = lose(self.frame)
         _run(self.backward_for(backward))
         return loss
 

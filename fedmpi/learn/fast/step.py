@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from fedmpi.arrays import Flags, Vector
+from fedmpi.arrays import Flags, Integers, Vector
 
 if TYPE_CHECKING:  # these modules import this one
     from fedmpi.learn.fast.backward import Back
@@ -57,6 +57,7 @@ class Value:
     relu: bool = False  # negative values are replaced by 0 before any step reads them
     readers: int = 0
     halo: int = 0  # width of the border of zeros that is stored around it
+    gated: bool = False  # the product with its gates counts as the activations of its layer
     like: "Value | None" = None  # the value whose memory it shares, if it is only a reshape
 
 
@@ -76,6 +77,8 @@ class Step(ABC):
     ----------
     passes_on : bool
         Whether the gradient of each source is that of the output, unchanged.
+    reads_border : bool
+        Whether the step may read a border of zeros around its source.
     """
 
     source: Value
@@ -83,6 +86,7 @@ class Step(ABC):
     layer: int = -1
 
     passes_on = False
+    reads_border = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -121,6 +125,12 @@ class Step(ABC):
 
     def after(self, back: "Back") -> None:  # noqa: B027, most steps do nothing here
         """Append the calls that run once the gradient is complete."""
+
+    def needed(self, back: "Back") -> Integers | None:
+        """Return the channels of the output whose gradient is needed, int64[.], or None for all."""
+        if self.layer >= 0:
+            return back.rows[self.layer]
+        return None if self.passes_on else back.kept(self.source)
 
     def reserve(self, frame: "Frame") -> None:  # noqa: B027
         """Reserve the memory of a Frame that the step needs besides its values."""

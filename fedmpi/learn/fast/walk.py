@@ -17,22 +17,25 @@ class Chain:
     def __init__(self, module: "nn.Module", layout: Layout, value: Value) -> None:
         self.values, self.layout = [value], layout
         self.steps: list[Step] = []
+        self.flat = False  # whether each sample is a vector by now, not a plane of 1 x 1 positions
         self._names = {part: name for name, part in module.named_modules()}
         self._starts = {tensor.name: tensor for tensor in layout.tensors}
         self._seen: set[nn.Module] = set()
+        self.gated: dict[nn.Module, Value] = {}  # what each gate reads
 
     def walk(self, part: "nn.Module", value: Value) -> Value:
         """Append the steps of one module that reads `value`; return its output."""
-        from fedmpi.learn.constants import is_replaced  # needs torch
+        from fedmpi.learn.constants import is_replaced  # needs torch, as does the next
+        from fedmpi.learn.gates import HOOKS, gate_on_input, gate_on_output
 
         if next(part.parameters(recurse=False), None) is not None:
             if part in self._seen:
                 raise Unsupported(f"{self._names[part]} is used twice")
             self._seen.add(part)
         name = self._names[part] or "the model"
-        hooks = [getattr(part, kind) for kind in _HOOKS]
-        hooks += [p._backward_hooks for p in part.parameters(recurse=False)]
-        if any(hooks):
+        hooks = [hook for kind in _HOOKS for hook in getattr(part, kind).values()]
+        touched = [p._backward_hooks for p in part.parameters(recurse=False)]
+        if any(touched) or any(hook not in HOOKS for hook in hooks):
             raise Unsupported(f"hooks of {name}")
         if is_replaced(part):
             raise Unsupported(f"the forward pass that was put on {name}")
@@ -40,7 +43,11 @@ class Chain:
         takes = MODULES.get(f"{kind.__module__}.{kind.__qualname__}")
         if takes is None:
             raise Unsupported(f"{name} is a {kind.__name__}")
-        return takes(self, part, value)
+        reading, multiplying = gate_on_input(part), gate_on_output(part)
+        if reading is not None:
+            self.gated[reading] = value
+        value = takes(self, part, value)
+        return value if multiplying is None else self.walk(multiplying, value)
 
     def append(self, step: Step) -> Value:
         """Append a step; return its output."""

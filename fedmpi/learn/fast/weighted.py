@@ -27,7 +27,7 @@ class Weighted(Step):
 
     @property
     def counted(self) -> bool:
-        return True
+        return not self.out.gated
 
     @property
     def taps(self) -> int:

@@ -157,8 +157,9 @@ def test_mean_and_std_are_those_of_float64(rng):
         ("features", np.array([[0, 1], [np.nan, 0]], np.float32), [0, 1], "sample 1 holds NaN"),
         ("features", np.array([[np.inf, 1], [3, 0]], np.float32), [0, 1], "sample 0 holds NaN"),
         ("features", np.array([[0, 1], [1e99, 0]]), [0, 1], "sample 1 .* too large for float32"),
-        ("text", np.zeros((2, 3), np.uint8), [0], "2 samples, 1 labels"),
-        ("text", np.zeros((0, 3), np.uint8), [], "0 samples"),
+        ("image", np.array([[[[0.5]]], [[[np.nan]]]]), [0, 1], "x of sample 1 holds NaN"),
+        ("text", np.zeros((2, 3), np.uint8), [0], "2 samples, 1 labels; give a label for each"),
+        ("text", np.zeros((0, 3), np.uint8), [], "0 samples, 0 labels; .* at least one sample"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(kind, x, y, message):

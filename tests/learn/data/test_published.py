@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import struct
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -199,6 +200,12 @@ def test_hidden_folders_and_files_are_neither_classes_nor_images(tmp_path):
     assert found.classes == plain.classes == 2
     np.testing.assert_array_equal(found.x_train, plain.x_train)
     np.testing.assert_array_equal(found.y_train, plain.y_train)
+
+
+def test_a_folder_that_is_not_there_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^no folder {tmp_path}/data/mine/train; put"):
+        data.load("image-folder", Path("data"), {"folder": "mine"})
 
 
 def test_a_class_without_images_for_training_is_refused(tmp_path):

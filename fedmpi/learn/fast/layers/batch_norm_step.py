@@ -38,7 +38,7 @@ class BatchNorm(Step):
 
     @property
     def counted(self) -> bool:
-        return not self.joined
+        return not (self.joined or self.out.gated)
 
     def reserve(self, frame: Frame) -> None:
         """Reserve the mean and variance of the batch."""

@@ -25,6 +25,7 @@ def flatten(chain: Chain, part: Any, value: Value) -> Value:
     """Return the value as a vector in the same memory."""
     if (part.start_dim, part.end_dim) != (1, -1):
         raise Unsupported("Flatten of other axes than all but the first")
+    chain.flat = True
     if value.height * value.width == 1:
         return value
     flat = Value(value.channels * value.height * value.width, 1, 1, value.relu, like=value)
