@@ -70,8 +70,8 @@ def test_the_gradient_that_readjusts_a_mask_is_dense_in_the_first_step_alone():
 def test_work_without_trained_weights_is_counted_for_every_sample(lowest, macs):
     """Of the second layer, 50 come from the samples, and 30 from the layer itself."""
     tensors = [Tensor(name, (2, 2), n, 4 * n, 2, True) for n, name in enumerate("ab")]
-    first = Layer("a", "linear", 2, 100, frozen=10, products=3, unfed=40)
-    second = Layer("b", "linear", 2, 200, frozen=20, products=5, unfed=50, again=30)
+    first = Layer("a", "linear", 2, 100, frozen=10, products=3, from_data=40)
+    second = Layer("b", "linear", 2, 200, frozen=20, products=5, from_data=50, from_itself=30)
     of = Layout(tuple(tensors), (first, second), tail=7)
     found = flops.count(of, Backward(lowest=lowest), samples=5)
     np.testing.assert_array_equal(found, 10 * np.array(macs))
