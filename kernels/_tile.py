@@ -26,21 +26,26 @@ I32 = ir.IntType(32)
 _ANY = (types.VarArg(types.Any),)
 
 
-def _width() -> int:
-    """Return how many float32 a register holds on the processor that numba compiles for.
+def addition(kind: ir.VectorType) -> str:
+    """Return the assembly of an addition of vectors on the processor that numba compiles for.
 
-    The width is read from the code that LLVM generates for an addition of 16 float32. It therefore
-    follows NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, which `run.portable` sets.
+    It therefore follows NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, which `run.portable` sets.
     """
-    module, kind = ir.Module(), vectors(LANES).as_pointer()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [kind, kind]), "add")
+    module, place = ir.Module(), kind.as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [place, place]), "add")
     b = ir.IRBuilder(function.append_basic_block())
-    b.store(b.fadd(*map(b.load, function.args)), function.args[0])
+    add = b.add if isinstance(kind.element, ir.IntType) else b.fadd
+    b.store(add(*map(b.load, function.args)), function.args[0])
     b.ret_void()
     parsed = binding.parse_assembly(str(module))
     machine = cpu_target.target_context.codegen()._tm
     parsed.triple = machine.triple
-    text = machine.emit_assembly(parsed)
+    return str(machine.emit_assembly(parsed))
+
+
+def _width() -> int:
+    """Return how many float32 a register holds."""
+    text = addition(vectors(LANES))
     return 16 if "zmm" in text else 8 if "ymm" in text else 4
 
 

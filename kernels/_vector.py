@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
+from fedmpi.kernels._compression import emit_compress16, emit_expand16
 from fedmpi.kernels._llvm import (
     I1,
     I8,
@@ -91,20 +92,7 @@ def _filled_up(chosen: list[int], size: int) -> list[int]:
     return chosen + [77] * (size - len(chosen))
 
 
-def _emit_compress16(
-    b: ir.IRBuilder, values: ir.Value, i: ir.Value, word: ir.Value, out: ir.Value, at: ir.Value
-) -> ir.Value:
-    if _WIDE:
-        store(b, compress(b, load(b, values, i, I32, 16), flags_from(b, word, 16)), out, at)
-        return b.ctpop(b.and_(word, I64(0xFFFF)))
-    end = at
-    for j in range(16):
-        b.store(b.load(b.gep(values, [b.add(i, I64(j))])), b.gep(out, [end]))
-        end = b.add(end, b.and_(b.lshr(word, I64(j)), I64(1)))
-    return b.sub(end, at)
-
-
-@vectorised(_emit_compress16)
+@vectorised(emit_compress16)
 def compress16(values: NDArray[Any], i: int, word: np.uint64, out: NDArray[Any], at: int) -> int:
     """Copy values[i + j] for each bit j < 16 set in `word` to out[at], ...; return their number.
 
@@ -137,27 +125,7 @@ def positions16(start: int, word: np.uint64, out: NDArray[np.uint32], at: int) -
     return len(chosen)
 
 
-def _emit_expand16(
-    b: ir.IRBuilder, packed: ir.Value, at: ir.Value, word: ir.Value, out: ir.Value, i: ir.Value
-) -> ir.Value:
-    if _WIDE:
-        kind, flags = lanes_of(I32, 16), flags_from(b, word, 16)
-        first = b.bitcast(b.gep(packed, [at]), I32.as_pointer())
-        zeros = constant(I32, 16, 0)
-        name = "llvm.masked.expandload.v16i32"
-        store(b, call(b, name, kind, [first, flags, zeros]), out, i)
-        return b.ctpop(b.and_(word, I64(0xFFFF)))
-    end = at
-    for j in range(16):
-        bit = b.and_(b.lshr(word, I64(j)), I64(1))
-        value = b.load(b.gep(packed, [end]))
-        kept = b.and_(value, b.neg(b.trunc(bit, I32)))
-        b.store(kept, b.gep(out, [b.add(i, I64(j))]))
-        end = b.add(end, bit)
-    return b.sub(end, at)
-
-
-@vectorised(_emit_expand16)
+@vectorised(emit_expand16)
 def expand16(packed: NDArray[Any], at: int, word: np.uint64, out: NDArray[Any], i: int) -> int:
     """Set out[i + j] to the next of packed[at], ... where bit j of `word` is set, else 0; j < 16.
 
