@@ -19,18 +19,19 @@ from fedmpi.kernels._llvm import (
     lanes_of,
     load,
     store,
+    word_from,
 )
 from fedmpi.kernels._tile import WIDTH, addition
 
 _LANES = range(8)
 _SET = [[j for j in _LANES if byte >> j & 1] for byte in range(256)]
-# For each byte of flags, the lane that every lane of the result comes from.
-_COMPRESS = [places + [0] * (8 - len(places)) for places in _SET]
+# For each byte of flags, the lane that every lane of the result comes from; none for 128.
+_COMPRESS = [places + [128] * (8 - len(places)) for places in _SET]
 _EXPAND = [[sum(place < j for place in places) % 8 for j in _LANES] for places in _SET]
 
 _AVX512 = WIDTH == 16
 # AVX alone has registers of 8 lanes too, but adds 4 whole numbers at once.
-_AVX2 = WIDTH == 8 and bool(re.search("vpaddd.*ymm", addition(lanes_of(I32, 8))))
+AVX2 = WIDTH == 8 and bool(re.search("vpaddd.*ymm", addition(lanes_of(I32, 8))))
 
 
 def emit_compress16(
@@ -41,8 +42,8 @@ def emit_compress16(
         store(b, compress(b, load(b, values, i, I32, 16), flags_from(b, word, 16)), out, at)
         return b.ctpop(b.and_(word, I64(0xFFFF)))
     end = at
-    if _AVX2:
-        for half, byte in enumerate(_bytes_of(b, word)):
+    if AVX2:
+        for half, byte in enumerate(bytes_of(b, word, 2)):
             given = load(b, values, b.add(i, I64(8 * half)), I32, 8)
             store(b, _compress8(b, given, byte), out, end)
             end = b.add(end, b.ctpop(byte))
@@ -68,8 +69,8 @@ def emit_expand16(
         store(b, call(b, name, kind, [first, flags, zeros]), out, i)
         return b.ctpop(b.and_(word, I64(0xFFFF)))
     end = at
-    if _AVX2:
-        for half, byte in enumerate(_bytes_of(b, word)):
+    if AVX2:
+        for half, byte in enumerate(bytes_of(b, word, 2)):
             given = load(b, packed, end, I32, 8)
             store(b, _expand8(b, given, byte), out, b.add(i, I64(8 * half)))
             end = b.add(end, b.ctpop(byte))
@@ -83,9 +84,34 @@ def emit_expand16(
     return b.sub(end, at)
 
 
-def _bytes_of(b: ir.IRBuilder, word: ir.Value) -> list[ir.Value]:
-    """Return the two lowest bytes of a word, each as a word."""
-    return [b.and_(b.lshr(word, I64(shift)), I64(0xFF)) for shift in (0, 8)]
+def store_compressed64(
+    b: ir.IRBuilder, vector: ir.Value, flags: ir.Value, array: ir.Value, at: ir.Value
+) -> None:
+    """Write the flagged bytes of 64 to array[at], ...; up to 64 bytes may be overwritten."""
+    if not AVX2:
+        store(b, compress(b, vector, flags), array, at)
+        return
+    for part, byte in enumerate(bytes_of(b, word_from(b, flags), 8)):
+        store(b, compress_bytes8(b, vector, part, byte), array, at)
+        at = b.add(at, b.ctpop(byte))
+
+
+def compress_bytes8(b: ir.IRBuilder, vector: ir.Value, part: int, byte: ir.Value) -> ir.Value:
+    """Return the bytes 8 part + j of `vector` with bit j of `byte`, in front and before zeros.
+
+    The result has 8 bytes. For processors with AVX2.
+    """
+    lanes = [*range(8 * part, 8 * part + 8)] * 2
+    given = b.shuffle_vector(vector, vector, constant(I32, 16, lanes))
+    order = _row(b, byte, "fedmpi_compress8", _COMPRESS)
+    order = b.shuffle_vector(order, order, constant(I32, 16, [*_LANES] * 2))
+    found = call(b, "llvm.x86.ssse3.pshuf.b.128", given.type, [given, order])
+    return b.shuffle_vector(found, found, constant(I32, 8, [*_LANES]))
+
+
+def bytes_of(b: ir.IRBuilder, word: ir.Value, count: int) -> list[ir.Value]:
+    """Return the lowest bytes of a word, each as a word."""
+    return [b.and_(b.lshr(word, I64(8 * byte)), I64(0xFF)) for byte in range(count)]
 
 
 def _compress8(b: ir.IRBuilder, vector: ir.Value, byte: ir.Value) -> ir.Value:
@@ -109,12 +135,17 @@ def _expand8(b: ir.IRBuilder, vector: ir.Value, byte: ir.Value) -> ir.Value:
 def _permuted(
     b: ir.IRBuilder, vector: ir.Value, byte: ir.Value, name: str, table: list[list[int]]
 ) -> ir.Value:
-    """Return the lanes of `vector` in the order that `table`, a constant `name`, has for `byte`."""
+    """Return the 8 lanes of `vector` in the order that `table` has for `byte`."""
+    order = b.zext(_row(b, byte, name, table), lanes_of(I32, 8))
+    return call(b, "llvm.x86.avx2.permd", lanes_of(I32, 8), [vector, order])
+
+
+def _row(b: ir.IRBuilder, byte: ir.Value, name: str, table: list[list[int]]) -> ir.Value:
+    """Return a row of 8 bytes of `table`, which is the constant `name` in the compiled module."""
     rows = b.module.globals.get(name)
     if rows is None:
         kind = ir.ArrayType(lanes_of(I8, 8), len(table))
         rows = ir.GlobalVariable(b.module, kind, name)
         rows.initializer = ir.Constant(kind, [constant(I8, 8, row) for row in table])
         rows.linkage, rows.global_constant = "internal", True
-    order = b.zext(b.load(b.gep(rows, [I32(0), byte])), lanes_of(I32, 8))
-    return call(b, "llvm.x86.avx2.permd", lanes_of(I32, 8), [vector, order])
+    return b.load(b.gep(rows, [I32(0), byte]))

@@ -127,10 +127,10 @@ def store(b: ir.IRBuilder, vector: ir.Value, array: ir.Value, i: ir.Value) -> No
     b.store(vector, at).align = 1
 
 
-def splat(b: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Return a vector of 16 lanes that all hold a 32-bit value."""
-    first = b.insert_element(constant(I32, 16, 0), value, I32(0))
-    return b.shuffle_vector(first, first, constant(I32, 16, 0))
+def splat(b: ir.IRBuilder, value: ir.Value, lanes: int = 16) -> ir.Value:
+    """Return a vector of lanes that all hold a 32-bit value."""
+    first = b.insert_element(constant(I32, lanes, 0), value, I32(0))
+    return b.shuffle_vector(first, first, constant(I32, lanes, 0))
 
 
 def flags_from(b: ir.IRBuilder, word: ir.Value, lanes: int) -> ir.Value:

@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
+from fedmpi.kernels._compression import AVX2, bytes_of, compress_bytes8, store_compressed64
 from fedmpi.kernels._llvm import (
     I1,
     I8,
@@ -74,7 +75,7 @@ def _emit_gaps32(
     words = b.or_(b.or_(low, flag), b.shl(high, constant(I16, 32, 8)))
     bytes_ = b.bitcast(words, lanes_of(I8, 64))
     flags = b.or_(b.icmp_unsigned("!=", bytes_, constant(I8, 64, 0)), constant(I1, 64, [1, 0] * 32))
-    store(b, compress(b, bytes_, flags), stream, at)
+    store_compressed64(b, bytes_, flags, stream, at)
     fits = b.icmp_unsigned("==", b.bitcast(large, I32), I32(0))
     return b.select(fits, b.ctpop(word_from(b, flags)), I64(0))
 
@@ -106,33 +107,57 @@ def _emit_block64(
     more = b.icmp_signed("<", bytes_, zero)
     flags = flags_from(b, starts, 64)
     wasted = b.and_(b.and_(more, flags), b.icmp_unsigned("==", following, zero))
-    low = compress(b, b.and_(bytes_, constant(I8, 64, 127)), flags)
-    high = compress(b, b.select(more, following, zero), flags)
-    total = b.trunc(before, I32)
+    low, high = b.and_(bytes_, constant(I8, 64, 127)), b.select(more, following, zero)
+    put = _put_by_8 if AVX2 else _put_by_16
+    last = put(b, low, high, starts, b.trunc(before, I32), out, at)
+    clean = b.icmp_unsigned("==", b.bitcast(wasted, I64), I64(0))
+    return b.select(clean, b.zext(last, I64), I64(-1))
+
+
+def _put_by_16(
+    b: ir.IRBuilder, low: ir.Value, high: ir.Value, starts: ir.Value, total: ir.Value,
+    out: ir.Value, at: ir.Value,
+) -> ir.Value:
+    """Write the positions of a block, all of whose gaps are compressed first; return the last."""
+    flags = flags_from(b, starts, 64)
+    low, high = compress(b, low, flags), compress(b, high, flags)
     for part in range(0, 64, 16):
-        sums, last = _running_sums(b, low, high, part)
+        lanes = constant(I32, 16, list(range(part, part + 16)))
+        gaps = [b.shuffle_vector(bytes_, bytes_, lanes) for bytes_ in (low, high)]
+        sums, last = _running_sums(b, *gaps)
         store(b, b.add(sums, splat(b, total)), out, b.add(at, I64(part)))
         total = b.add(total, last)
-    clean = b.icmp_unsigned("==", b.bitcast(wasted, I64), I64(0))
     # A lane without a gap is 0, so the sums count it as 0 + 1.
-    last = b.sub(b.zext(total, I64), b.sub(I64(64), b.ctpop(starts)))
-    return b.select(clean, last, I64(-1))
+    return b.sub(total, b.sub(I32(64), b.trunc(b.ctpop(starts), I32)))
 
 
-def _running_sums(
-    b: ir.IRBuilder, low: ir.Value, high: ir.Value, part: int
-) -> tuple[ir.Value, ir.Value]:
-    """Return the running sums of (gap + 1) over 16 lanes from `part`, and the last of them."""
-    kind = lanes_of(I32, 16)
-    lanes = constant(I32, 16, list(range(part, part + 16)))
-    low = b.zext(b.shuffle_vector(low, low, lanes), kind)
-    high = b.zext(b.shuffle_vector(high, high, lanes), kind)
-    sums = b.add(b.or_(low, b.shl(high, constant(I32, 16, 7))), constant(I32, 16, 1))
-    zero = constant(I32, 16, 0)
-    for step in (1, 2, 4, 8):
-        shift = [16 + lane if lane < step else lane - step for lane in range(16)]
-        sums = b.add(sums, b.shuffle_vector(sums, zero, constant(I32, 16, shift)))
-    return sums, b.extract_element(sums, I32(15))
+def _put_by_8(
+    b: ir.IRBuilder, low: ir.Value, high: ir.Value, starts: ir.Value, total: ir.Value,
+    out: ir.Value, at: ir.Value,
+) -> ir.Value:
+    """Write the positions of a block, those that begin in 8 bytes at a time; return the last."""
+    for part, byte in enumerate(bytes_of(b, starts, 8)):
+        gaps = [compress_bytes8(b, bytes_, part, byte) for bytes_ in (low, high)]
+        sums, last = _running_sums(b, *gaps)
+        store(b, b.add(sums, splat(b, total, 8)), out, at)
+        count = b.ctpop(byte)
+        at = b.add(at, count)
+        empty = b.sub(I32(8), b.trunc(count, I32))  # lanes that the sums count as 0 + 1
+        total = b.add(total, b.sub(last, empty))
+    return total
+
+
+def _running_sums(b: ir.IRBuilder, low: ir.Value, high: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Return the running sums of (gap + 1) over 8 or 16 lanes, and the last of them."""
+    lanes = low.type.count
+    kind, zero = lanes_of(I32, lanes), constant(I32, lanes, 0)
+    gaps = b.or_(b.zext(low, kind), b.shl(b.zext(high, kind), constant(I32, lanes, 7)))
+    sums, step = b.add(gaps, constant(I32, lanes, 1)), 1
+    while step < lanes:
+        shift = [lanes + lane if lane < step else lane - step for lane in range(lanes)]
+        sums = b.add(sums, b.shuffle_vector(sums, zero, constant(I32, lanes, shift)))
+        step *= 2
+    return sums, b.extract_element(sums, I32(lanes - 1))
 
 
 @vectorised(_emit_block64)

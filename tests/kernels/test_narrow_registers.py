@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from fedmpi.kernels import batch_last, conv, kept, lanes, moves, owner, pack, select, tables, update
+from fedmpi.kernels import (
+    batch_last,
+    conv,
+    kept,
+    lanes,
+    lists,
+    moves,
+    owner,
+    pack,
+    select,
+    tables,
+    update,
+)
 from tests.conftest import COMPILED
 from tests.kernels.test_conv import correlate_case, mix_case
 from tests.naive import conv as naive
@@ -42,6 +54,13 @@ def computed():
     for density in DENSITIES:
         flags = (np.random.default_rng(7).random(1000) < density).astype(np.uint8)
         found |= {f"{name} at {density}": array for name, array in supported(flags).items()}
+    for gap in (2, 90, 300, 9000, 90_000):  # varints of one byte, of one or two, and so on
+        places = np.random.default_rng(gap).integers(1, gap, 700).cumsum().astype("u4")
+        stream, back = np.zeros(lists.varint_size(places), "u1"), np.zeros(700, "u4")
+        lists.encode_varint(places, stream)
+        lists.decode_varint(stream, 2**32, back)
+        np.testing.assert_array_equal(back, places)
+        found[f"varints of gaps below {gap}"] = stream
     return found
 
 
