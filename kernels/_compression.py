@@ -57,9 +57,9 @@ def emit_compress16(
 def emit_expand16(
     b: ir.IRBuilder, packed: ir.Value, at: ir.Value, word: ir.Value, out: ir.Value, i: ir.Value
 ) -> ir.Value:
-    """Set out[i + j] to the next of packed[at], ... or 0, by bit j < 16 of `word`; return the ones.
+    """Set out[i + j] to the next of packed[at], ... where bit j < 16 of `word` is set, else to 0.
 
-    Reads packed[at] to packed[at + 15].
+    Returns the number of bits that are set. Reads packed[at] to packed[at + 15].
     """
     if _AVX512:
         kind, flags = lanes_of(I32, 16), flags_from(b, word, 16)

@@ -59,9 +59,7 @@ def cross_entropy(
             memory[grad + k * width + n] *= share / mass
         memory[grad + y[n] * width + n] -= share
         total += np.log(np.float64(mass)) - np.float64(memory[logits + y[n] * width + n] - top)
-    for k in range(classes):
-        for n in range(y.size, width):
-            memory[grad + k * width + n] = np.float32(0)
+    _clear_rest(memory, grad, classes, width, y.size)
     return total / max(y.size, 1)
 
 
@@ -124,9 +122,7 @@ def of_class(
             slope = 2.0 * miss if squared else np.sign(miss)
             slope = slope - mean if soft else slope * (1.0 - activity)
             memory[grad + k * width + n] = share * activity * slope
-    for k in range(classes):
-        for n in range(y.size, width):
-            memory[grad + k * width + n] = np.float32(0)
+    _clear_rest(memory, grad, classes, width, y.size)
     return total * share
 
 
@@ -210,7 +206,15 @@ def of_numbers(
                 total += (value - target) * (value - target)
                 slope = 2.0 * (value - target)
             memory[grad + k * width + n] = share * slope
-    for k in range(count):
-        for n in range(targets.shape[0], width):
-            memory[grad + k * width + n] = np.float32(0)
+    _clear_rest(memory, grad, count, width, targets.shape[0])
     return total * share
+
+
+@kernel
+def _clear_rest(
+    memory: NDArray[np.float32], grad: int, rows: int, width: int, first: int
+) -> None:
+    """Write 0 to the lanes from `first` on of float32[rows, width] at `grad` in `memory`."""
+    for k in range(rows):
+        for n in range(first, width):
+            memory[grad + k * width + n] = np.float32(0)

@@ -100,7 +100,7 @@ class ClientStore:
         self._put((client, "prepared"), arrays)
 
     def commit(self) -> None:
-        """Replace memories by the prepared ones."""
+        """Replace memories by those that were prepared."""
         for client in sorted(self._prepared):
             self._put((client, "kept"), self._pop((client, "prepared")))
         self._prepared.clear()

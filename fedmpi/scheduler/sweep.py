@@ -88,7 +88,7 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
     """Write points.tsv into `folder` and return its path; an existing table may only grow.
 
     Queued jobs find their points by line number, so where jobs were submitted, new points may only
-    follow the old ones. Raises ConfigError if an old point has gone, or its line would change.
+    be added at the end. Raises ConfigError if an old point has gone, or its line would change.
     """
     path, text = Path(folder) / "points.tsv", table(points)
     try:

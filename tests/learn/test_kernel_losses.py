@@ -40,7 +40,7 @@ def focal(outputs, targets):
 
 @fedmpi.loss(target="numbers")
 def noisy(outputs, targets):
-    """Huber's loss of half of the numbers, drawn anew in each pass."""
+    """Huber's loss of half of the numbers; each pass draws another half."""
     return functional.huber_loss(functional.dropout(outputs - targets, 0.5), 0 * targets)
 
 
