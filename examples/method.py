@@ -20,11 +20,6 @@ class MyMethod(fedmpi.Algorithm):
 
         layers: int = 2  # layers that a client sends
 
-    @classmethod
-    def sends_as_planned(cls, keys):
-        """Say that the message is known only after training."""
-        return False
-
     def plan(self, state, round, client):
         """Let the client receive and train the whole model."""
         everything = fedmpi.Support.all(self.layout)

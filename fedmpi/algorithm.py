@@ -141,6 +141,10 @@ class Algorithm(ABC):
     scheduled : bool
         True if a round depends on run.rounds. A run that is continued beyond the rounds planned
         for it then differs from an unbroken run, which is reported and recorded.
+    sends_as_planned : bool
+        True if clients send only "weights", on `plan.up`, so that plans give the bytes. Where it is
+        False, `message` is also called with made-up reports, to predict bytes before clients have
+        trained.
     knob : str
         The key whose value [devices] policy may reduce for a device, "" if there is none.
     torch_only : bool
@@ -163,6 +167,7 @@ class Algorithm(ABC):
     bits: bool = False
     prunes: bool = False
     scheduled: bool = False
+    sends_as_planned: bool = False
     knob: ClassVar[str] = ""
     torch_only: bool = False
     static_norm: bool = False
@@ -195,15 +200,6 @@ class Algorithm(ABC):
     def gates(cls, keys: Any) -> Gates | None:
         """Return the Gates with which the model is built, or None."""
         return None
-
-    @classmethod
-    def sends_as_planned(cls, keys: Any) -> bool:
-        """Return whether clients send only "weights" on `plan.up`, so that plans give the bytes.
-
-        By default it is False for users' methods: `message` is then also called with made-up
-        reports, to predict bytes before clients have trained.
-        """
-        return cls.__module__.startswith("fedmpi.")
 
     @classmethod
     def synchronous(cls, keys: Any) -> bool:

@@ -18,7 +18,7 @@ def misfit(cls: type) -> str:
 
     A method that overrides one of fedmpi's must be of the same kind, and take the same arguments in
     the same order. Other public names must not resemble one of fedmpi's, since a misspelt method
-    would never be called.
+    would never be called. A class with another `message` must say whether plans give its bytes.
     """
     bases = list(filter(_ours, cls.__mro__))
     known = {"__init__": _alone} | {
@@ -31,7 +31,7 @@ def misfit(cls: type) -> str:
         fault = _unlike(own, known[name]) if name in known else _misspelt(name, own, known)
         if fault:
             return f"{cls.__qualname__}.{name} {fault}"
-    return ""
+    return _undeclared(cls)
 
 
 def made(cls: type, *given: Any) -> Any:
@@ -56,6 +56,18 @@ def made(cls: type, *given: Any) -> Any:
     return thing
 
 
+def _undeclared(cls: type) -> str:
+    """Return the fault that `message` is new while a promise about the former one is inherited."""
+    for base in cls.__mro__:
+        if "sends_as_planned" in vars(base):
+            break
+        if "message" in vars(base) and getattr(cls, "sends_as_planned", False):
+            return (f"{base.__qualname__}.message changes what clients send: also write "
+                    "sends_as_planned = False in the class, or True if clients still send only "
+                    '"weights", on plan.up')
+    return ""
+
+
 def _misspelt(name: str, own: Any, known: Mapping[str, Any]) -> str:
     """Return a fault that tells which of the `known` names was probably meant, or ""."""
     alike = {word.lower(): word for word, theirs in known.items()  # level_of is no misspelt level
@@ -69,7 +81,7 @@ def _unlike(own: Any, theirs: Any) -> str:
     """Return the fault in a user's definition `own` that overrides fedmpi's `theirs`, or ""."""
     if not _is_method(theirs):
         must = "@property" if isinstance(theirs, property) else "a value, or @property"
-        return f"is a method; it must be {must}" if isfunction(own) else ""
+        return f"is a method; it must be {must}" if _is_method(own) else ""
     if not _is_method(own):
         unknown = callable(own) or hasattr(own, "__get__")  # a kind whose parameters are unknown
         return "" if unknown else f"is {own!r}; it must be a method, {signature(_function(theirs))}"

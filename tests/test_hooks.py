@@ -80,8 +80,10 @@ def test_an_attribute_of_another_type_is_no_misspelt_attribute():
          "takes (self, round, state, client); it must take (self, state, round, client)"),
         ({"remember": True},
          "is True; it must be a method, (self, job: "),
-        ({"sends_as_planned": lambda self, keys: True},
+        ({"synchronous": lambda self, keys: True},
          "is a method of objects; it must be a method of the class: write @classmethod above"),
+        ({"sends_as_planned": classmethod(lambda cls, keys: True)},
+         "is a method; it must be a value, or @property"),
         ({"synchronous": classmethod(lambda cls: True)},
          "takes (cls); it must take (cls, keys)"),
         ({"level": lambda self: "layer"}, "is a method; it must be a value, or @property"),
@@ -90,6 +92,19 @@ def test_an_attribute_of_another_type_is_no_misspelt_attribute():
 )  # fmt: skip
 def test_a_method_of_another_kind_is_refused(defined, said):
     assert hooks.misfit(of(Right, **defined)).startswith(f"Mine.{next(iter(defined))} {said}")
+
+
+@pytest.mark.parametrize("name", ["fedavg", "static-mask", "adp-v1", "sub-fedavg"])
+def test_another_message_comes_with_a_word_on_its_bytes(name):
+    base, message = ALGORITHMS[name], ALGORITHMS["fedavg"].message
+    fault = hooks.misfit(of(base, message=message))
+    if name == "sub-fedavg":  # its bytes do not follow from plans already
+        assert fault == ""
+        return
+    assert fault.startswith("Mine.message changes what clients send: also write sends_as_planned")
+    assert hooks.misfit(of(of(base, message=message), level="row")) == fault
+    for planned in (False, True):
+        assert hooks.misfit(of(base, message=message, sends_as_planned=planned)) == ""
 
 
 def test_a_metric_is_made_without_arguments():

@@ -35,6 +35,7 @@ class ADP2(Inside, name="adp-v2"):
     """Pruning by salience or threshold; salient = 1 or threshold = 0 is the inner algorithm."""
 
     knob = "salient"
+    sends_as_planned = False  # only training shows which weights are sent
 
     class Keys(InsideKeys):
         """The [algorithm] keys of ADP v2."""
@@ -71,11 +72,6 @@ class ADP2(Inside, name="adp-v2"):
         """Return a Plan that sends as many weights as one step moves."""
         held = self.rng_for("adp-typical", 0).random(self.layout.size) < salient
         return Plan(down=Support.all(self.layout), up=self._support(held))
-
-    @classmethod
-    def sends_as_planned(cls, keys: InsideKeys) -> bool:
-        """Return False: only training shows which weights are sent."""
-        return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the updated or unpruned weights of convolutions, and all other weights."""

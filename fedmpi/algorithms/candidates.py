@@ -76,11 +76,6 @@ class Candidates(Algorithm):
         return Plan(held[round], up, start=state["weights"] * mask, mask=mask, update=none)
 
     @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: clients also send accuracies."""
-        return False
-
-    @classmethod
     def synchronous(cls, keys: Keys) -> bool:
         """Return whether there is a choice: statistics of two candidates must not be mixed."""
         return keys.candidates > 1

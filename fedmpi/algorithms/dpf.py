@@ -25,8 +25,7 @@ class DPF(Algorithm, name="dpf"):
     """Dynamic pruning with dense weights at the server; start = end = 0 is FedAvg."""
 
     base = "dense"
-    prunes = True
-    scheduled = True
+    prunes = scheduled = sends_as_planned = True
 
     class Keys(Section):
         """The [algorithm] keys of DPF."""

@@ -17,6 +17,8 @@ from fedmpi.plan import Plan
 class FedAvg(Algorithm, name="fedavg"):
     """Federated averaging."""
 
+    sends_as_planned = True
+
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan that sends the whole model both ways."""
         return self._plan

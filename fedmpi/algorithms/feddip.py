@@ -46,7 +46,7 @@ class FedDIP(Algorithm, name="feddip"):
     """Dynamic pruning; start = end = 0 and penalty = 0 is FedAvg."""
 
     fill = "zero"
-    prunes = True
+    prunes = sends_as_planned = True
     remedy = "lower optimizer.lr or algorithm.penalty"
     scheduled = True
 

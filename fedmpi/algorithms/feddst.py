@@ -74,11 +74,6 @@ class FedDST(Algorithm, name="feddst"):
             statistics=("mask",) if self._adjusts(round) else (),
         )
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: in adjusting rounds a client changes its mask."""
-        return False
-
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights under the client's own mask."""
         if not job.plan.readjust:

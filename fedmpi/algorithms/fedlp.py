@@ -23,6 +23,8 @@ from fedmpi.section import Section
 class FedLP(Algorithm, name="fedlp"):
     """Layer-wise pruning of uploads; p = 1 is FedAvg."""
 
+    sends_as_planned = True
+
     class Keys(Section):
         """The [algorithm] keys of FedLP-Homo."""
 

@@ -34,7 +34,7 @@ class FedLPHetero(Algorithm, name="fedlp-hetero"):
     """Models of five depths; all at level 5 is FedAvg."""
 
     level = "layer"
-    remembers = personal = True
+    remembers = personal = sends_as_planned = True
     knob = "prefer"
 
     class Keys(Section):

@@ -77,11 +77,6 @@ class FedMP(Algorithm, name="fedmp"):
         part = Submodel(rows=tuple(keep.tobytes() for keep in rows))
         return Plan(down=held, up=held, submodel=part)
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: clients also send a time."""
-        return False
-
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the rows, and the time of the round in the first coordinate."""
         seconds, keep = np.zeros(self.layout.size, np.float32), np.zeros(self.layout.size, np.uint8)

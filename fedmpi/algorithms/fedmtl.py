@@ -34,7 +34,7 @@ class FedMTL(Algorithm, name="fedmtl"):
     """Multi-task learning; with strength = 0 every client trains alone."""
 
     base = None
-    remembers = personal = True
+    remembers = personal = sends_as_planned = True
     remedy = "lower optimizer.lr or algorithm.strength"
 
     class Keys(Section):

@@ -27,6 +27,8 @@ from fedmpi.totals import Pending, Sums, Total
 class FedNova(Algorithm, name="fednova"):
     """Normalised averaging; with equal numbers of steps it is FedAvg up to rounding."""
 
+    sends_as_planned = True
+
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan that sends the whole model both ways."""
         everything = Support.all(self.layout)

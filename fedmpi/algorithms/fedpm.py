@@ -92,11 +92,6 @@ class FedPM(Algorithm, name="fedpm"):
             scores=state["fixed"],
         )
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: clients send bits."""
-        return False
-
     def allow_sparse(self, why: str) -> None:
         """Raise ConfigError: a bit's presence is its value, so none may be left out."""
         raise ConfigError(f"{why}: leaves out coordinates, but clients of fedpm send a bit for "

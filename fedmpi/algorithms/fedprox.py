@@ -17,6 +17,7 @@ from fedmpi.section import NotNegative, Section
 class FedProx(Algorithm, name="fedprox"):
     """Federated averaging with a proximal term; mu = 0 is FedAvg."""
 
+    sends_as_planned = True
     remedy = "lower optimizer.lr or algorithm.mu"
 
     class Keys(Section):

@@ -70,11 +70,6 @@ class FedRTS(Algorithm, name="fedrts"):
         looks = ("gradient",) if self._adjusts(round) else ()
         return Plan(held, held, mask=mask, update=mask, statistics=looks)
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: in adjusting rounds clients also send bits."""
-        return False
-
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights, and in adjusting rounds bits for the largest pruned gradients."""
         parts = super().message(job, report)

@@ -84,11 +84,6 @@ class FedSGC(Algorithm, name="fedsgc"):
             statistics=("mask",),
         )
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: in adjusting rounds a client changes its mask."""
-        return False
-
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights under the client's own mask."""
         mask = report.statistics.get("mask", job.plan.mask)

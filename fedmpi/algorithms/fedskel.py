@@ -49,7 +49,7 @@ class FedSkel(Algorithm, name="fedskel"):
     """Skeleton gradients; ratio = 1 is FedAvg."""
 
     level = "row"
-    remembers = personal = True
+    remembers = personal = sends_as_planned = True
     knob = "ratio"
 
     class Keys(Section):

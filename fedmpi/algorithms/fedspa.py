@@ -29,7 +29,7 @@ class FedSpa(PersonalMask, name="fedspa"):
 
     fill = "zero"
     base = None
-    scheduled = True
+    scheduled = sends_as_planned = True
 
     class Keys(Section):
         """The [algorithm] keys of FedSpa."""

@@ -30,7 +30,7 @@ class FIARSE(Algorithm, name="fiarse"):
     """Parts of the largest weights; shares = [1.0] is FedAvg."""
 
     level = "coordinate"
-    personal = True
+    personal = sends_as_planned = True
 
     class Keys(Section):
         """The [algorithm] keys of FIARSE."""

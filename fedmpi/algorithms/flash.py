@@ -86,11 +86,6 @@ class FLASH(Algorithm, name="flash"):
         return Plan(**{"down": held, "up": held, "start": state["weights"] * mask, "mask": mask,
                        "update": mask, "tensors": self.tensors, "reallocate": True, **more})
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: masks change during training."""
-        return False
-
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights under the client's own mask, or only that mask in the warm-up."""
         mask = report.statistics.get("mask", job.plan.mask)

@@ -25,6 +25,7 @@ class Inside(Algorithm):
     """
 
     Keys: ClassVar[type[Section]] = InsideKeys
+    sends_as_planned = True  # if the inner algorithm's clients do
     inner: Algorithm
 
     def __init__(self, keys: InsideKeys, setting: Setting) -> None:
@@ -33,6 +34,7 @@ class Inside(Algorithm):
         own = {"mu": keys.mu} if "mu" in inner.Keys.model_fields else {}
         self.inner = inner(inner.Keys(**own), setting)
         self.remedy = self.inner.remedy
+        self.sends_as_planned &= self.inner.sends_as_planned
         self._take_over()
 
     def _take_over(self) -> None:
@@ -43,12 +45,6 @@ class Inside(Algorithm):
         """Delegate to the inner algorithm."""
         self.inner.allow_sparse(why)
         self._take_over()
-
-    @classmethod
-    def sends_as_planned(cls, keys: InsideKeys) -> bool:
-        """Delegate to the inner algorithm."""
-        inner: type[Algorithm] = ALGORITHMS[keys.inside]
-        return inner.sends_as_planned(keys)
 
     def start(self, weights: Vector) -> State:
         """Delegate to the inner algorithm."""

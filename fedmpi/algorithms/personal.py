@@ -11,7 +11,7 @@ from fedmpi.plan import Own
 class Personal(Algorithm):
     """A method that shares the Support `_shared`; clients remember the other weights as "own"."""
 
-    remembers = personal = True
+    remembers = personal = sends_as_planned = True
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ class PersonalMask(Algorithm):
     """
 
     level = "coordinate"
-    remembers = personal = True
+    remembers = personal = sends_as_planned = True
 
     def __init__(self, keys: Section, setting: Setting) -> None:
         super().__init__(keys, setting)

@@ -74,11 +74,6 @@ class PruneFL(Algorithm, name="prunefl"):
         wanted = ("summed",) if self.remembers else ("squares",) * self._adapts(round)
         return Plan(down=held, up=held, mask=mask, update=mask, statistics=wanted)
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: before a new mask clients also send squared gradients."""
-        return False
-
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights, and before a new mask the squared gradients."""
         parts = super().message(job, report)

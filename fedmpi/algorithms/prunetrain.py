@@ -33,7 +33,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
 
     level = "coordinate"
     fill = "zero"  # rows that are removed
-    prunes = True
+    prunes = sends_as_planned = True
     remedy = "lower optimizer.lr or algorithm.penalty"
 
     class Keys(Section):

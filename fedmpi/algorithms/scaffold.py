@@ -60,11 +60,6 @@ class Scaffold(Algorithm, name="scaffold"):
             control=state["control"] - own,
         )
 
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: clients also send the change of their control variate."""
-        return False
-
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights, and the change of the client's control variate."""
         change = np.zeros_like(report.weights)

@@ -36,7 +36,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     level = "coordinate"
     fill = "zero"  # units that are removed
-    prunes = True
+    prunes = sends_as_planned = True
 
     class Keys(Section):
         """The [algorithm] keys of Skeletonization."""

@@ -4,7 +4,6 @@ from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import State
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
-from fedmpi.section import Section
 
 
 class SparseUpload(Algorithm):
@@ -17,7 +16,3 @@ class SparseUpload(Algorithm):
         everything = Support.all(self.layout)
         return Plan(down=everything, up=everything)
 
-    @classmethod
-    def sends_as_planned(cls, keys: Section) -> bool:
-        """Return False: clients send only a part."""
-        return False

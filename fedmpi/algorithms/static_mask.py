@@ -46,7 +46,7 @@ class StaticMask(Algorithm, name="static-mask"):
 
     level = "coordinate"
     fill = "zero"
-    prunes = True
+    prunes = sends_as_planned = True
 
     class Keys(Section):
         """The [algorithm] keys of static masks."""
@@ -61,6 +61,8 @@ class StaticMask(Algorithm, name="static-mask"):
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
         self._inside = sparsity.coordinates(self.layout, self.tensors)
+        if keys.mask in MEASURED:
+            self.sends_as_planned = False  # the measuring round also sends scores
 
     def start(self, weights: Vector) -> State:
         """Return the first weights and their mask; the first step prunes by measured scores."""
@@ -86,11 +88,6 @@ class StaticMask(Algorithm, name="static-mask"):
             return Plan(whole, Support.none(self.layout), steps=0, tensors=self.tensors, **looks)
         held = Support(self.layout, "coordinate", mask := state["mask"])
         return Plan(down=held, up=held, mask=mask, update=mask)
-
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return whether no scores are measured: a measuring round also sends scores."""
-        return keys.mask not in MEASURED
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights, or the scores."""

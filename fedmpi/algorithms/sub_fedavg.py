@@ -31,6 +31,8 @@ from fedmpi.section import Section
 class SubFedAvg(PersonalMask, name="sub-fedavg"):
     """Personal masks that shrink; target = 1 is FedAvg."""
 
+    sends_as_planned = False  # a client that prunes sends less
+
     class Keys(Section):
         """The [algorithm] keys of Sub-FedAvg."""
 
@@ -49,11 +51,6 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
         held = Support(self.layout, "coordinate", mask)
         start = sparsity.masked(state["weights"], mask)
         return Plan(down=held, up=held, start=start, mask=mask, update=mask)
-
-    @classmethod
-    def sends_as_planned(cls, keys: Keys) -> bool:
-        """Return False: a client that prunes sends less."""
-        return False
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights that are left after pruning."""

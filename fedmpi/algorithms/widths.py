@@ -16,6 +16,7 @@ class Widths(Algorithm):
     """A client of width s holds s * C rows, chosen by `rows_of`, of every layer but the last."""
 
     level = "coordinate"
+    sends_as_planned = True
     knob = "widths"
     moves = False  # whether a client's rows change from round to round
 

@@ -144,7 +144,7 @@ class Experiment:
     def _more_up(self, state: State, round: int, client: int, plan: Plan) -> int | None:
         """Return the bytes that a client sends if they do not follow from its Plan, else None."""
         algorithm, config = self.algorithm, self.config
-        if config.devices.policy != "fit-deadline" or algorithm.sends_as_planned(algorithm.keys):
+        if config.devices.policy != "fit-deadline" or algorithm.sends_as_planned:
             return None
         job = Job(client, round, state, plan, 0.0)
         return bytes_up(self.server_side(), config.run.seed, job)

@@ -27,7 +27,7 @@ def bytes_up(server: Server, seed: int, job: Job) -> int:
     assumed to send everything that it may send.
     """
     algorithm = server.algorithm
-    if not server.resizes and algorithm.sends_as_planned(algorithm.keys):
+    if not server.resizes and algorithm.sends_as_planned:
         return server.messages.planned_up(job.plan).bytes.total
     out = outgoing(server, job, _made_up(job, algorithm.layout, seed))
     return sum(part.bytes.total for part in out.sizes)
