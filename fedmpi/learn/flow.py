@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.layout import Layout
+from fedmpi.learn.loss_functions import one_thread
 
 
 def flow_of(module: nn.Module, layout: Layout, sample: AnyArray) -> Callable[[Vector], Reals]:
@@ -32,8 +33,9 @@ def flow_of(module: nn.Module, layout: Layout, sample: AnyArray) -> Callable[[Ve
         for tensor in layout.tensors:
             block = tensor.block
             views[tensor.name] = (flat if tensor.trained else still)[block].view(tensor.shape)
-        total = functional_call(module, views, ones).sum()
-        score = flat * torch.autograd.grad(total, flat)[0]
+        with one_thread():
+            total = functional_call(module, views, ones).sum()
+            score = flat * torch.autograd.grad(total, flat)[0]
         found = score.detach().numpy()
         found[~layout.trained] = 0
         return found

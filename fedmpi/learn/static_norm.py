@@ -14,6 +14,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.constants import Training
 from fedmpi.learn.kinds import BATCH_NORMS
 from fedmpi.learn.layout_of import bind, flat_weights
+from fedmpi.learn.loss_functions import one_thread
 
 
 def statistics_of(module: nn.Module, layout: Layout) -> Callable[[Vector, AnyArray], Vector]:
@@ -31,7 +32,7 @@ def statistics_of(module: nn.Module, layout: Layout) -> Callable[[Vector, AnyArr
 
     def of_block(weights: Vector, x: AnyArray) -> Vector:
         flat.copy_(torch.from_numpy(weights))
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             module(torch.tensor(np.ascontiguousarray(x)))  # a copy: the module may write to it
         found: Vector = flat.numpy().copy()
         return found
