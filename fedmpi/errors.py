@@ -30,6 +30,10 @@ class ConfigError(FedmpiError):
     exit_code = 2
 
 
+class UnknownKeyError(ConfigError):
+    """A key is unknown where it stands; there may be faults of other kinds beside it."""
+
+
 class DataError(FedmpiError):
     """A data file is missing, altered, or not what its name says it is."""
 

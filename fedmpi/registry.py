@@ -14,7 +14,7 @@ from pkgutil import iter_modules
 from typing import Any, cast
 
 from fedmpi import hooks, user_code
-from fedmpi.errors import ConfigError, nearest, nearest_key
+from fedmpi.errors import ConfigError, UnknownKeyError, nearest, nearest_key
 from fedmpi.section import Section, check
 
 _MARK = "__fedmpi__"  # attribute of an object that was made for fedmpi: its kind and its entry
@@ -64,7 +64,7 @@ class Entry:
         for key in given:
             if known is not None and key not in known:
                 hint = nearest_key(key, known, of)
-                raise ConfigError(f"{place}: {prefix}{key}: unknown key; {hint}")
+                raise UnknownKeyError(f"{place}: {prefix}{key}: unknown key; {hint}")
         if lacks := [key for key in needed if key not in given]:
             raise ConfigError(f"{place}: {prefix}{lacks[0]}: missing; give it a value, or a "
                               "default in the function")

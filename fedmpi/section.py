@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias, TypeGuard, TypeVar, get_args, get_
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedmpi.errors import ConfigError, either, nearest_key, typed
+from fedmpi.errors import ConfigError, UnknownKeyError, either, nearest_key, typed
 
 # Names are shown on terminals, so they must not contain control characters.
 Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
@@ -94,12 +94,14 @@ def check(
         raise ConfigError(f"{place}: is nested too deeply; keys are section.key = value") from None
     except ValidationError as error:
         # Report a misspelt key first, since a missing key is often the same key.
+        ordered = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         found: dict[Path, list[Fault]] = {}
-        for fault in sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden"):
+        for fault in ordered:
             found.setdefault(_path(fault, tree), []).append(fault)
         faults = [_explain(section, path, at, prefix, beside, of) for path, at in found.items()]
         more = f" (and {len(faults) - 2} more)" if len(faults) > 2 else ""
-        raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
+        kind = UnknownKeyError if ordered[0]["type"] == "extra_forbidden" else ConfigError
+        raise kind("\n".join(f"{place}: {fault}" for fault in faults[:2]) + more) from None
 
 
 def _holds_lists(kind: Any) -> bool:

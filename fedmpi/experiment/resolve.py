@@ -14,7 +14,7 @@ from fedmpi import config as configuration
 from fedmpi import user_code
 from fedmpi.algorithm import Algorithm, Keys
 from fedmpi.algorithms import ALGORITHMS
-from fedmpi.errors import ConfigError, either, nearest_key
+from fedmpi.errors import ConfigError, UnknownKeyError, either, nearest_key
 from fedmpi.experiment.device_files import with_contents
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.losses import LOSSES, Loss
@@ -171,9 +171,7 @@ def _of_own_config(config: configuration.Config, text: str, place: str) -> Resol
     """Return what `_of_config` does, with the remedy where a user's code has lost a key since."""
     try:
         return _of_config(config, text, place)
-    except ConfigError as error:
-        if ": unknown key" not in str(error):
-            raise
+    except UnknownKeyError as error:
         raise ConfigError(f"{error}\nthe run began with this key: put back the code that knows it, "
                           "or run the experiment again") from None
 
@@ -291,7 +289,7 @@ def _data_keys(section: configuration.DataSection, place: str) -> list[dict[str,
         every = [*known[0], *known[1]]
         for key in (key for key in given if key not in every):
             hint = nearest_key(key, [*every, *fields], of)
-            raise ConfigError(f"{place}: data.{key}: unknown key; {hint}")
+            raise UnknownKeyError(f"{place}: data.{key}: unknown key; {hint}")
     taken = []
     for thing, own, other in zip(things, known, known[::-1], strict=True):
         mine = {k: v for k, v in given.items()
