@@ -34,6 +34,14 @@ def alike(runs: Sequence[Run]) -> list[list[Run]]:
     return list(found.values())
 
 
+def grouped(runs: Sequence[Run], each: bool) -> tuple[list[list[Run]], list[str]]:
+    """Return lists of Runs and their names: `each` run alone, or the runs of a configuration."""
+    if each:
+        return [[run] for run in runs], labels(runs)
+    groups = alike(runs)
+    return groups, names(groups)
+
+
 def names(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Return a name for each list of Runs of one configuration, all different.
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedmpi.analysis import quantities
-from fedmpi.analysis.compare import labels
-from fedmpi.analysis.configs import alike, names
+from fedmpi.analysis.configs import grouped
 from fedmpi.arrays import Bools, Reals
 from fedmpi.errors import ConfigError
 from fedmpi.record.reader import Run
@@ -67,10 +66,9 @@ def text(runs: Sequence[Run], axes: Iterable[str] = tuple(AXES), width: int = 80
     A curve is a run, or without `each` the mean over the runs of a configuration. Letters identify
     the curves, so no colour is needed.
     """
-    groups = [[run] for run in runs] if each else alike(runs)
+    groups, found = grouped(runs, each)
     parts = [plot([mean_curve(group, axis)[:2] for group in groups], AXES[axis], width, height)
              for axis in axes]
-    found = labels(runs) if each else names(groups)
     lines = [f"{LETTERS[i % 26]} {name}" for i, name in enumerate(found)]
     if not each:
         lines = [f"{line}, {_of(len(group))}" for line, group in zip(lines, groups, strict=True)]

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from fedmpi.analysis.compare import labels
-from fedmpi.analysis.curves import AXES, series
+from fedmpi.analysis.configs import grouped
+from fedmpi.analysis.curves import AXES, mean_curve
 from fedmpi.errors import ConfigError, ResultError, unwritable
 from fedmpi.record.atomic import replacement
 from fedmpi.record.reader import Run
@@ -16,20 +16,25 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 STYLES = ("-", "--", ":", "-.")
 
 
-def draw(runs: Sequence[Run], path: str, target: float | None = None) -> None:
+def draw(
+    runs: Sequence[Run], path: str, target: float | None = None, each: bool = True
+) -> None:
     """Draw the accuracies of Runs over rounds, bytes and virtual seconds into a picture file.
 
-    `target`, if given, is drawn as a thin horizontal line. Raises ResultError without matplotlib
-    (extra [analysis]), ConfigError if the name does not end in .png, .svg or .pdf.
+    A line is a run, or without `each` the mean over the runs of a configuration, in a band of one
+    standard deviation. `target`, if given, is drawn as a thin horizontal line. Raises ResultError
+    without matplotlib (extra [analysis]), ConfigError if the name does not end in .png, .svg or
+    .pdf.
     """
     figure = sheet(path, (11, 4))
     figure.get_layout_engine().set(w_pad=0.1)
+    groups, found = grouped(runs, each)
     panels = figure.subplots(1, len(AXES), sharey=True)
     for panel, axis in zip(panels, AXES, strict=True):
-        lines = draw_panel(panel, runs, axis, target)
+        lines = draw_panel(panel, groups, axis, target)
     panels[0].set_ylabel("test accuracy")
-    names = literal(labels(runs))
-    if len(runs) > 1:
+    names = literal(found)
+    if len(groups) > 1:
         figure.legend(lines, names, loc="outside upper center", ncols=min(4, len(names)),
                       frameon=False)
     else:
@@ -59,20 +64,26 @@ def figure_class(path: str) -> Any:
     return Figure
 
 
-def draw_panel(panel: Any, runs: Sequence[Run], axis: str, target: float | None) -> list[Any]:
-    """Draw all runs over one axis; return the lines, in the order of the runs."""
-    curves = [series(run, axis) for run in runs]
-    most = max((x.max() for x, _ in curves if x.size), default=1.0)
-    size, name = AXES[axis].unit(most)
+def draw_panel(
+    panel: Any, groups: Sequence[Sequence[Run]], axis: str, target: float | None, width: float = 1.6
+) -> list[Any]:
+    """Draw the means over groups of Runs over one axis, in bands; return the lines, in order.
+
+    `width` is that of the lines, in points.
+    """
+    curves = [mean_curve(group, axis) for group in groups]
+    size, unit = AXES[axis].unit(max((x.max() for x, *_ in curves if x.size), default=1.0))
     lines: list[Any] = []
-    for i, (x, y) in enumerate(curves):
-        style = STYLES[i % len(STYLES)]  # so that the lines differ without colour too
+    for i, (x, y, deviation) in enumerate(curves):
+        colour, style = COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]  # differ without colour
         marker = "o" if x.size < 2 else ""
-        lines += panel.plot(x / size, y, style, color=COLOURS[i % len(COLOURS)], lw=1.6,
-                            marker=marker)
+        lines += panel.plot(x / size, y, style, color=colour, lw=width, marker=marker)
+        if deviation.any():
+            panel.fill_between(x / size, y - deviation, y + deviation, color=colour, alpha=0.2,
+                               lw=0)
     if target is not None:
-        panel.axhline(target, color="0.6", lw=0.8, zorder=0)
-    panel.set_xlabel(f"{AXES[axis].title} [{name}]" if name else AXES[axis].title)
+        panel.axhline(target, color="0.6", lw=width / 2, zorder=0)
+    panel.set_xlabel(f"{AXES[axis].title} [{unit}]" if unit else AXES[axis].title)
     start_at_zero(panel, axis)
     panel.grid(color="0.9", lw=0.6)
     panel.spines[["top", "right"]].set_visible(False)

@@ -1,13 +1,12 @@
 """A figure for a paper: mean accuracy and its spread over seeds, in one or two columns' width."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from fedmpi.analysis.configs import alike, names
-from fedmpi.analysis.curves import AXES, mean_curve
-from fedmpi.analysis.draw import COLOURS, STYLES, literal, save, sheet, start_at_zero
+from fedmpi.analysis.configs import grouped
+from fedmpi.analysis.curves import AXES
+from fedmpi.analysis.draw import draw_panel, literal, save, sheet
 from fedmpi.record.reader import Run
 
 SIZES = {1: (3.5, 5.4), 2: (7.16, 2.6)}  # inches, of a column and of a page of IEEE and ACM
@@ -26,39 +25,16 @@ def figure(
     sheet_ = sheet(path, SIZES[columns])
     shape = (len(AXES), 1) if columns == 1 else (1, len(AXES))
     panels = np.ravel(sheet_.subplots(*shape, sharey=True))
-    groups = alike(runs)
-    lines: list[Any] = []
+    groups, found = grouped(runs, each=False)
     for panel, axis in zip(panels, AXES, strict=True):
-        lines = _panel(panel, groups, axis, target)
+        lines = draw_panel(panel, groups, axis, target, width=1.2)
+        panel.xaxis.label.set_fontsize(FONT)
+        panel.tick_params(labelsize=FONT - 1)
     for panel in panels if columns == 1 else panels[:1]:
         panel.set_ylabel("test accuracy", fontsize=FONT)
-    found = literal(names(groups))
+    found = literal(found)
     room = 48 if columns == 1 else 110  # letters of the font in a line of the legend
     across = max(1, min(len(found), room // (max(map(len, found)) + 8)))
     sheet_.legend(lines, found, loc="outside upper center", ncols=across, frameon=False,
                   fontsize=FONT)
     save(sheet_, path)
-
-
-def _panel(
-    panel: Any, groups: Sequence[Sequence[Run]], axis: str, target: float | None
-) -> list[Any]:
-    """Draw all groups over one axis; return their lines."""
-    curves = [mean_curve(group, axis) for group in groups]
-    size, unit = AXES[axis].unit(max((x.max() for x, *_ in curves if x.size), default=1.0))
-    lines: list[Any] = []
-    for i, (x, y, deviation) in enumerate(curves):
-        colour = COLOURS[i % len(COLOURS)]
-        lines += panel.plot(x / size, y, STYLES[i % len(STYLES)], color=colour, lw=1.2)
-        if deviation.any():
-            panel.fill_between(x / size, y - deviation, y + deviation, color=colour, alpha=0.2,
-                               lw=0)
-    if target is not None:
-        panel.axhline(target, color="0.6", lw=0.6, zorder=0)
-    title = AXES[axis].title
-    panel.set_xlabel(f"{title} [{unit}]" if unit else title, fontsize=FONT)
-    panel.tick_params(labelsize=FONT - 1)
-    start_at_zero(panel, axis)
-    panel.grid(color="0.9", lw=0.5)
-    panel.spines[["top", "right"]].set_visible(False)
-    return lines

@@ -62,7 +62,7 @@ def _add_compare(verbs: Verbs) -> None:
     parser.add_argument("--columns", type=int, choices=(1, 2),
                         help="columns of a page that the figure fills (default 2)")
     parser.add_argument("--each", action="store_true",
-                        help="a row for each run, even if runs differ only in the seed")
+                        help="a row and a curve for each run, even if runs differ only in the seed")
     parser.add_argument("--no-curves", action="store_true", help="print no curves, only tables")
     parser.add_argument("--views", action=_Views, nargs="?", metavar="VIEW",
                         help="also show what was sent as each paper counts it (traffic, the "
@@ -116,15 +116,15 @@ def compare(args: argparse.Namespace) -> None:
                           "leave it out")
     view, runs = _view(args.views), opened(args.outs)
     comparison = comparison_of(runs, args.target)
-    _draw(args, runs, comparison.target)
     found = seeds.rows(runs, comparison.target)
+    grouped = len(found) < len(runs) and not args.each
+    _draw(args, runs, comparison.target, each=not grouped)
     rows, counted = list(comparison.rows), [view.count(run) for run in runs] if view else []
     if args.json:
         if counted:
             rows = [row | {"views": seen} for row, seen in zip(rows, counted, strict=True)]
         print(as_json({"target": comparison.target, "rows": rows, "groups": found}))
         return
-    grouped = len(found) < len(runs) and not args.each
     shown = seeds.text(found, comparison.target) if grouped else comparison.text()
     notes = comparison.remarks() if grouped else []
     print(printable("\n".join([shown, *notes])))
@@ -134,12 +134,14 @@ def compare(args: argparse.Namespace) -> None:
         _show_curves(runs, each=not grouped)
 
 
-def _draw(args: argparse.Namespace, runs: "Sequence[Run]", target: float | None) -> None:
-    """Draw the pictures that --plot and --figure ask for."""
+def _draw(
+    args: argparse.Namespace, runs: "Sequence[Run]", target: float | None, each: bool
+) -> None:
+    """Draw the pictures that --plot and --figure ask for; --plot shows `each` run, or means."""
     if args.plot:
         from fedmpi.analysis.draw import draw
 
-        draw(runs, str(args.plot), target)
+        draw(runs, str(args.plot), target, each)
         print(f"drawn in {args.plot}", file=sys.stderr)
     if args.figure:
         from fedmpi.analysis.paper import figure

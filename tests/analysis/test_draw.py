@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from fedmpi import cli
 from fedmpi.analysis import draw, paper
 from fedmpi.analysis.curves import AXES
 from fedmpi.errors import ConfigError, ResultError
@@ -35,11 +36,35 @@ def test_the_picture_names_its_axes_units_and_runs(runs, tmp_path):
 def test_lines_differ_without_colour_and_hold_the_points(runs):
     figure = pytest.importorskip("matplotlib.figure").Figure()
     panel = figure.subplots()
-    lines = draw.draw_panel(panel, runs, "bytes", None)
+    lines = draw.draw_panel(panel, [[run] for run in runs], "bytes", None)
     assert len({line.get_linestyle() for line in lines}) == 2
     x = AXES["bytes"].values(runs[0])
     np.testing.assert_allclose(lines[0].get_xdata(), x / 1e6)
     np.testing.assert_array_equal(lines[0].get_ydata(), runs[0].rounds.test_accuracy)
+    assert not panel.collections  # a run has no band
+
+
+def test_runs_of_a_configuration_are_a_mean_in_a_band(tmp_path):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    group = [reader.open(sample.write(tmp_path / f"{n}.h5", rounds=2, accuracy=[n / 10, 0.5]))
+             for n in (2, 4)]
+    panel = figure.subplots()
+    (line,) = draw.draw_panel(panel, [group], "rounds", None)
+    np.testing.assert_allclose(line.get_ydata(), [0.3, 0.5])
+    (band,) = panel.collections
+    heights = sorted({round(float(y), 4) for x, y in band.get_paths()[0].vertices if x == 1})
+    assert heights == [0.1586, 0.4414]  # one deviation of 0.2 and 0.4, over n - 1
+
+
+@pytest.mark.parametrize(("flag", "lines"), [([], 1), (["--each"], 2)])
+def test_plot_has_a_line_for_each_row_of_the_table(tmp_path, capsys, monkeypatch, flag, lines):
+    pytest.importorskip("matplotlib")
+    outs = [str(sample.write(tmp_path / f"a_seed={n}.h5", rounds=2, seed=n)) for n in (1, 2)]
+    drawn, panel = [], draw.draw_panel
+    monkeypatch.setattr(draw, "draw_panel", lambda *a: drawn.append(panel(*a)) or drawn[-1])
+    words = ["--no-curves", "--plot", str(tmp_path / "a.png"), *flag]
+    assert cli.main(["compare", *outs, *words]) == 0
+    assert [len(found) for found in drawn] == [lines] * 3
 
 
 def test_runs_without_points(tmp_path):
