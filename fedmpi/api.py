@@ -115,17 +115,16 @@ def resume(
     modules of users' code that the file names. `force` continues even if data or code have changed.
     `rebuild` restores a damaged or missing result file from its checkpoint. Raises FedmpiError.
     """
-    from fedmpi.experiment import resolve
-    from fedmpi.experiment.rebuild import beginning
+    from fedmpi.experiment.rebuild import earlier
 
     if not isinstance(out, str | os.PathLike):
         raise ResultError(f"out = {out!r}: give the path of the result file to continue")
     _check_changes(changes)
-    kept = beginning(out, rebuild)
-    if kept["status"] == "finished" and not changes:
+    begun = earlier(out, rebuild)
+    if begun.finished and not changes:
         return open(out)
-    return _execute(lambda: resolve.of_result(kept, str(out), changes, allow_code), out, progress,
-                    resume=True, changed=tuple(changes), force=force, rebuild=kept["rebuild"])
+    return _execute(lambda: begun.resolved(str(out), changes, allow_code), out, progress,
+                    resume=True, changed=tuple(changes), force=force, rebuild=begun.rebuild)
 
 
 def check_method(

@@ -8,7 +8,8 @@ import pytest
 import fedmpi
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError
-from fedmpi.experiment.resolve import of_result, of_tree
+from fedmpi.experiment.earlier import Earlier
+from fedmpi.experiment.resolve import of_tree
 from fedmpi.learn.data import DATASETS
 from fedmpi.learn.losses import LOSSES
 from fedmpi.learn.models import MODELS
@@ -166,20 +167,20 @@ def test_a_result_file_imports_nothing_unless_it_is_allowed(monkeypatch, tmp_pat
     values = of_tree({}).values()
     values["data"]["name"] = "planted:load"
     values["stage"] = [{"name": "planted:Stage"}]
-    kept = {"text": "", "values": values}
+    begun = Earlier("", values)
     with pytest.raises(ConfigError, match="add --allow-code") as caught:
-        of_result(kept, "out.h5")
+        begun.resolved("out.h5")
     assert "data.name = 'planted:load', stage.0.name = 'planted:Stage'" in str(caught.value)
     assert "planted" not in sys.modules
     values["stage"] = []
-    assert of_result(kept, "out.h5", allow_code=True).config.data.name == "planted:load"
+    assert begun.resolved("out.h5", allow_code=True).config.data.name == "planted:load"
     assert sys.modules.pop("planted")
 
 
 @pytest.mark.parametrize("key", ["optimizer.lr_decay", "run.rounds_", "data.root.x", "run.seed"])
 def test_what_may_change_in_a_run_is_named_exactly(key):
     with pytest.raises(ConfigError, match="cannot change in a resumed run"):
-        of_result({"text": "", "values": of_tree({}).values()}, "out.h5", [f"{key}=1"])
+        Earlier("", of_tree({}).values()).resolved("out.h5", [f"{key}=1"])
 
 
 @pytest.mark.parametrize(

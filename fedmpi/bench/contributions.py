@@ -100,7 +100,7 @@ def watched(experiment: Experiment, rounds: int) -> Watched:
     jobs = (simulation.job(cohort, place) for place in range(cohort.clients.size))
     algorithm = experiment.algorithm
     found: dict[str, Sum] = {}
-    for done in visits(experiment.server_side(), experiment.engine, jobs):
+    for done in visits(experiment.server(), experiment.engine, jobs):
         arrival = done.arrival
         if arrival is None:
             raise FedmpiError(f"bench scale: client {done.job.client} is rejected: {done.reason}")

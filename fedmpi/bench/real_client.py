@@ -57,7 +57,7 @@ class Client:
     def __init__(self, config: str, number: int) -> None:
         self._experiment = assemble(resolve.read(config), Serial(), Path())
         self._number, self._memory = number, self._experiment.memories
-        self._server = self._experiment.server_side()
+        self._server = self._experiment.server()
         self._unknown = {"weights": np.zeros(self._experiment.layout.size, np.float32)}
         plan = self._experiment.plan(self._unknown, 0, number)
         self._experiment.engine.layout_of(plan.submodel)  # builds the client's network

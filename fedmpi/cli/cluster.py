@@ -98,16 +98,15 @@ def _warn_of_gpus(options: "Options", device: str) -> None:
 
 def _again(args: Namespace, out: Path) -> "Resolved":
     """Return the Resolved experiment of a result file to resume. Raises FedmpiError."""
-    from fedmpi.experiment import resolve
-    from fedmpi.experiment.rebuild import beginning
+    from fedmpi.experiment.rebuild import earlier
     from fedmpi.record.lock import check_free
 
-    given = beginning(out)
+    begun = earlier(out)
     check_free(out)
-    if given["status"] == "finished" and not args.overrides:
-        raise ResultError(f"{out}: all {given['done']} rounds are done; "
+    if begun.finished and not args.overrides:
+        raise ResultError(f"{out}: all {begun.done} rounds are done; "
                           "for more add --set run.rounds=N")
-    return resolve.of_result(given, str(out), args.overrides, args.allow_code)
+    return begun.resolved(str(out), args.overrides, args.allow_code)
 
 
 def _submit(submission: Submission, kept: "Snapshot", script: str, out: Path) -> None:

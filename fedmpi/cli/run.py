@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from fedmpi.cli.progress_display import Silent
     from fedmpi.cli.startup import StartUp
     from fedmpi.comm.base import Comm
+    from fedmpi.experiment.earlier import Earlier
     from fedmpi.experiment.resolve import Resolved
     from fedmpi.experiment.stop import Stop
     from fedmpi.round.columns import RoundRecord
+
+    # From what rank 0 reads, on every rank: the experiment, and the run that began it, if any.
+    Make = Callable[[dict[str, Any]], tuple[Resolved, Earlier | None]]
 
 STOPPED_EARLY = 75  # EX_TEMPFAIL: try again
 
@@ -81,14 +85,11 @@ def run(args: Namespace) -> int:
         devices = device_files.by_key(text, args.config, args.overrides)
         return {"text": text, "devices": devices}
 
-    return _on_all_ranks(
-        args,
-        read=read,
-        make=lambda given: resolve.resolve(
-            given["text"], args.config, args.overrides, given["devices"]
-        ),
-        overwrite=args.overwrite,
-    )
+    def make(given: dict[str, Any]) -> "tuple[Resolved, None]":
+        text, devices = given["text"], given["devices"]
+        return resolve.resolve(text, args.config, args.overrides, devices), None
+
+    return _on_all_ranks(args, read, make, overwrite=args.overwrite)
 
 
 def resume(args: Namespace) -> int:
@@ -96,32 +97,27 @@ def resume(args: Namespace) -> int:
 
     It may be started on another number of ranks; the bits are the same.
     """
-    from fedmpi.experiment import resolve
+    from fedmpi.experiment.earlier import Earlier
 
     def read() -> dict[str, Any]:
-        from fedmpi.experiment.rebuild import beginning  # imports h5py, on rank 0 alone
+        from fedmpi.experiment.rebuild import earlier  # imports h5py, on rank 0 alone
         from fedmpi.scheduler.snapshot import check_no_job_waits
 
         check_no_job_waits(args.out, os.environ)
-        return beginning(args.out, args.rebuild)
+        return vars(earlier(args.out, args.rebuild))
 
-    return _on_all_ranks(
-        args,
-        read=read,
-        make=lambda given: resolve.of_result(
-            given, str(args.out), args.overrides, args.allow_code
-        ),
-        resume=True,
-        force=args.force,
-        changed=tuple(args.overrides),
-    )
+    def make(given: dict[str, Any]) -> "tuple[Resolved, Earlier]":
+        begun = Earlier(**given)
+        return begun.resolved(str(args.out), args.overrides, args.allow_code), begun
+
+    changed = tuple(args.overrides)
+    return _on_all_ranks(args, read, make, resume=True, force=args.force, changed=changed)
 
 
 def _on_all_ranks(
-    args: Namespace, read: Callable[[], dict[str, Any]],
-    make: "Callable[[dict[str, Any]], Resolved]", **how: Any,
+    args: Namespace, read: Callable[[], dict[str, Any]], make: "Make", **how: Any
 ) -> int:
-    """Start the ranks, resolve on all of them the text that rank 0 reads, and run it."""
+    """Start the ranks, resolve on all of them the configuration that rank 0 reads, and run it."""
     from fedmpi.cli.ranks import ending_together
     from fedmpi.cli.startup import StartUp
     from fedmpi.comm.launch import launched
@@ -142,22 +138,21 @@ def _on_all_ranks(
 
 
 def _resolve_and_execute(
-    args: Namespace, read: Callable[[], dict[str, Any]],
-    make: "Callable[[dict[str, Any]], Resolved]", comm: "Comm", stages: "StartUp",
-    how: dict[str, Any],
+    args: Namespace, read: Callable[[], dict[str, Any]], make: "Make", comm: "Comm",
+    stages: "StartUp", how: dict[str, Any],
 ) -> int:
-    """Resolve on all ranks the text that rank 0 reads, and run it; return the exit code."""
+    """Resolve on all ranks what rank 0 reads, and run it; return the exit code."""
     from fedmpi.comm.alike import alike
     from fedmpi.experiment.portable import hold_to_level
     from fedmpi.experiment.stop import Stop, ignore_signals
 
     given = _from_rank_0(comm, read)
     with alike(comm):
-        resolved = make(given)
-    if given.get("status") == "finished" and not how.get("changed"):
+        resolved, begun = make(given)
+    if begun and begun.finished and not how["changed"]:
         stages.end()
         if comm.rank == 0 and not args.quiet:
-            print(f"all {given['done']} rounds are done; for more add --set run.rounds=N")
+            print(f"all {begun.done} rounds are done; for more add --set run.rounds=N")
         return 0
     stages.count_kernels(keep_kernels_on_node(os.environ))
     one_thread_each(resolved.config.run.threads_per_rank)
@@ -167,7 +162,7 @@ def _resolve_and_execute(
             hold_to_level(os.environ)
     keep_freed_memory()
     with Stop() as stop:
-        how |= {"rebuild": given.get("rebuild", False)}
+        how |= {"rebuild": begun is not None and begun.rebuild}
         code = _execute(args, resolved, comm, stop, stages, how)
         ignore_signals()
         return code

@@ -83,13 +83,13 @@ def agree(comm: Comm, digests: Mapping[str, str]) -> None:
             )
 
 
-def changed(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the differences between two trees of facts, at the run's start and now, as texts.
 
     Facts that were not recorded at the start are not compared.
     """
     return [
-        f"{what} ({str(kept[what])[:40]} then, {str(value)[:40]} now)"
+        f"{what} ({str(recorded[what])[:40]} then, {str(value)[:40]} now)"
         for what, value in sorted(now.items())
-        if what in kept and str(kept[what]) != str(value)
+        if what in recorded and str(recorded[what]) != str(value)
     ]

@@ -78,8 +78,8 @@ def assemble(
     test = samples(dataset.x_test, _targets(dataset.y_test, dataset.targets_test))
     on_step = (progress or Progress()).step
     own_code = ":" in resolved.config.model.name
-    kept = partial(ModelCache, None if own_code else cache, environ)
-    engine = node_engine(resolved, comm, dataset.classes, data, test, on_step, kept)
+    cached = partial(ModelCache, None if own_code else cache, environ)
+    engine = node_engine(resolved, comm, dataset.classes, data, test, on_step, cached)
     with alike(comm):
         made = _assembled(resolved, dataset, test, engine, devices, memories)
     return replace(made, weights=weights_of(comm, made.weights))

@@ -17,7 +17,7 @@ from fedmpi.comm.base import Comm
 from fedmpi.errors import RejectedError, ResultError, counted
 from fedmpi.experiment.agree import agree, agree_on_weights, changed, code_of, digests_of
 from fedmpi.experiment.assemble import assemble, unannounced
-from fedmpi.experiment.provenance import kept_in, mixture, provenance, schedules_so_far
+from fedmpi.experiment.provenance import mixture, provenance, recorded_in, schedules_so_far
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.experiment.result_lock import failure_recorded, locked_by_run
 from fedmpi.experiment.save import CheckpointBudget, restore_checkpoint, save_checkpoint
@@ -199,16 +199,16 @@ def _check_versions(comm: Comm, start: Start) -> None:
 
 def _differs(start: Start, facts: Mapping[str, Any]) -> list[str]:
     """Return the differences from the run's start; raise ResultError if they are not allowed."""
-    kept = kept_in(start.out)
-    refuse_other(start.out, kept, start.force)
+    recorded = recorded_in(start.out)
+    refuse_other(start.out, recorded, start.force)
     found = [text for part in ("digests", "code")
-             for text in changed(kept.get(part, {}), facts[part])]
+             for text in changed(recorded.get(part, {}), facts[part])]
     if found and not start.force:
         raise ResultError(
             f"{start.out}: {'; '.join(found)}: changed since the run began\n"
             "put it back, or continue with --force, which notes the change in the file"
         )
-    return found + other_code(kept) + changed(kept.get("libraries", {}), facts["libraries"])
+    return found + other_code(recorded) + changed(recorded.get("libraries", {}), facts["libraries"])
 
 
 def _writer(
@@ -226,8 +226,8 @@ def _writer(
     from fedmpi.record.writer import Writer
 
     if start.resume:
-        kept = kept_in(start.out)
-        notes = mixture(facts, kept), other_engine(kept, engine)
+        recorded = recorded_in(start.out)
+        notes = mixture(facts, recorded), other_engine(recorded, engine)
         rounds, scheduled = resolved.config.run.rounds, experiment.algorithm.scheduled
         schedule, other = schedules_so_far(start.out, rounds, next_round, scheduled)
         facts |= schedule

@@ -61,11 +61,11 @@ def node_engine(
     engine, model = None, {}
     with alike(comm):
         if comm.node_rank == 0:
-            kept = cache(_facts(resolved, sample, classes, data, width))
-            model = kept.read()
+            cached = cache(_facts(resolved, sample, classes, data, width))
+            model = cached.read()
             engine = None if model else building()
     if isinstance(engine, KernelsEngine) and not engine.constants:
-        model = kept.write(engine.gradients, engine.initial_weights)
+        model = cached.write(engine.gradients, engine.initial_weights)
     model = comm.copy_on_node(model if comm.node_rank == 0 else None)
     if model and comm.node_size > 1:
         kernels.first_step.warm_share(comm.node_rank, comm.node_size)

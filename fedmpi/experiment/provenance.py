@@ -57,7 +57,7 @@ def provenance(
     }
 
 
-def kept_in(out: Out) -> dict[str, Any]:
+def recorded_in(out: Out) -> dict[str, Any]:
     """Return the provenance in the result file `out`. Raises ResultError.
 
     The facts that a resumed run compares are checked to have the types that a run writes.

@@ -10,6 +10,7 @@ import numpy as np
 
 from fedmpi.arrays import AnyArray
 from fedmpi.errors import ResultError, counted
+from fedmpi.experiment.earlier import Earlier
 from fedmpi.experiment.resolve import Resolved
 from fedmpi.record import checkpoint, reader, schema
 from fedmpi.record.checkpoint import Checkpoint
@@ -19,27 +20,25 @@ from fedmpi.record.writer import Writer
 MOST_RANKS = 1 << 20
 
 
-def beginning(out: Out, rebuild: bool = False) -> dict[str, Any]:
-    """Return the "text" and "values" of a run's configuration, rounds "done", and "status".
+def earlier(out: Out, rebuild: bool = False) -> Earlier:
+    """Return the Earlier run of a result file `out`. Raises ResultError.
 
-    They come from its result file `out`. If this file is damaged or gone, `rebuild` takes them from
-    the last whole checkpoint, and "rebuild" is True. Raises ResultError.
+    If the file is damaged or gone, `rebuild` takes it from the last whole checkpoint.
     """
     try:
         with reader.open(out) as old:
-            found = {"text": old.toml, "values": old.config, "done": len(old.rounds),
-                     "status": old.status, "rebuild": False}
+            found = Earlier(old.toml, old.config, len(old.rounds), old.status == "finished")
             _read_all(old)
             return found
     except ResultError as error:
-        kept = _kept(out)
-        if kept is None:
+        saved = _newest(out)
+        if saved is None:
             raise
         if not rebuild:
-            raise ResultError(f"{error}\n{_offer(kept, out)}") from error
-    origin = _origin(kept)
-    return {"text": origin["toml"], "values": origin["values"],
-            "done": kept.fact("next_round", int), "status": "running", "rebuild": True}
+            raise ResultError(f"{error}\n{_offer(saved, out)}") from error
+    origin = _origin(saved)
+    done = saved.fact("next_round", int)
+    return Earlier(origin["toml"], origin["values"], done, rebuild=True)
 
 
 def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
@@ -48,27 +47,27 @@ def rebuild(out: Out, resolved: Resolved, fixed: Mapping[str, Any]) -> str:
     `fixed` holds the contents that follow from the configuration, as arguments of Writer.create. An
     existing file is kept as OUT.damaged. Raises ResultError.
     """
-    if (kept := _kept(out)) is None:
+    if (saved := _newest(out)) is None:
         raise ResultError(f"{checkpoint.path_of(out)}: is damaged or gone since the start; put it "
                           "back, then try again")
-    origin, round = _origin(kept), kept.fact("next_round", int)
-    rows = _rows(kept, round, fixed["metrics"])
+    origin, round = _origin(saved), saved.fact("next_round", int)
+    rows = _rows(saved, round, fixed["metrics"])
     if os.path.lexists(out):
         aside = Path(f"{out}.damaged")
         if aside.exists():
             raise ResultError(f"{aside}: exists already; move it away, then try again")
         os.replace(out, aside)
     Writer.create(
-        out, **fixed, config_toml=origin["toml"], provenance=origin["provenance"],
-        resolved=resolved.values(), ranks=origin["ranks"], created=kept.fact("run", str), rows=rows,
+        out, **fixed, config_toml=origin["toml"], provenance=origin["provenance"], rows=rows,
+        resolved=resolved.values(), ranks=origin["ranks"], created=saved.fact("run", str),
     )  # fmt: skip
     return (f"rebuilt from the checkpoint of round {round}: the rows of clients before it and all "
             "events are lost")
 
 
-def _rows(kept: Checkpoint, round: int, metrics: Iterable[str]) -> dict[str, AnyArray]:
+def _rows(saved: Checkpoint, round: int, metrics: Iterable[str]) -> dict[str, AnyArray]:
     """Return {path: rows} of the columns with a row for each of `round` rounds, or ResultError."""
-    rows = {name: kept.column(name) for name in kept.columns}
+    rows = {name: saved.column(name) for name in saved.columns}
     shapes = {name.split("/")[0]: array.shape for name, array in rows.items()}
     columns = [column for column in schema.APPENDED if column.group != "clients"]
     for column in columns:  # the checkpoint of an older fedmpi lacks later columns
@@ -77,11 +76,11 @@ def _rows(kept: Checkpoint, round: int, metrics: Iterable[str]) -> dict[str, Any
     wrong = {name for name, array in rows.items() if array.shape[:1] != (round,)}
     wanted = {column.path for column in (*columns, *map(schema.metric_column, metrics))}
     if wrong := wrong | (wanted ^ rows.keys()):
-        raise ResultError(f"{kept.path}: its rows of {sorted(wrong)[0]} do not fit; it is damaged")
+        raise ResultError(f"{saved.path}: its rows of {sorted(wrong)[0]} do not fit; it is damaged")
     return rows
 
 
-def _kept(out: Out) -> Checkpoint | None:
+def _newest(out: Out) -> Checkpoint | None:
     """Return the last whole checkpoint beside `out`, or None if there is none."""
     try:
         return checkpoint.newest(out)[0]
@@ -89,23 +88,23 @@ def _kept(out: Out) -> Checkpoint | None:
         return None
 
 
-def _offer(kept: Checkpoint, out: Out) -> str:
+def _offer(saved: Checkpoint, out: Out) -> str:
     """Return a text: what a checkpoint holds, and how to rebuild the result file from it."""
-    if not kept.columns:
-        return f"{kept.path}: holds the weights, but no configuration: an older fedmpi wrote it"
-    round = kept.fact("next_round", int)
-    return (f"{kept.path}: holds the configuration, the weights after "
+    if not saved.columns:
+        return f"{saved.path}: holds the weights, but no configuration: an older fedmpi wrote it"
+    round = saved.fact("next_round", int)
+    return (f"{saved.path}: holds the configuration, the weights after "
             f"{counted(round, 'round')} and what was measured in them; "
             f"fedmpi resume {quote(str(out))} --rebuild rebuilds the result from it")
 
 
-def _origin(kept: Checkpoint) -> dict[str, Any]:
+def _origin(saved: Checkpoint) -> dict[str, Any]:
     """Return the facts in a checkpoint that a result file is created from. Raises ResultError."""
-    origin: dict[str, Any] = kept.fact("result", dict)
+    origin: dict[str, Any] = saved.fact("result", dict)
     kinds = {"toml": str, "values": dict, "provenance": dict, "ranks": int}
     wrong = [name for name, kind in kinds.items() if type(origin.get(name)) is not kind]
     if wrong or not 0 < origin["ranks"] <= MOST_RANKS:
-        raise ResultError(f"{kept.path}: damaged, its {(wrong or ['ranks'])[0]} is impossible")
+        raise ResultError(f"{saved.path}: damaged, its {(wrong or ['ranks'])[0]} is impossible")
     return origin
 
 

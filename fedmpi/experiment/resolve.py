@@ -1,6 +1,5 @@
 """Resolve the names in a Config to classes, and check their keys. Needs no torch and no MPI."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import isfunction
@@ -28,23 +27,6 @@ from fedmpi.section import Section, check
 from fedmpi.selectors import SELECTORS, Selector
 from fedmpi.stages import STAGES, Stage
 from fedmpi.text_file import text_of
-
-# Keys that a resumed run may change; its state depends on all others.
-CHANGEABLE = (
-    "run.rounds",
-    "run.eval_every",
-    "run.own_models",
-    "run.checkpoint_every",
-    "run.checkpoint_share",
-    "run.threads_per_rank",
-    "run.name",
-    "run.watch_s",
-    "run.record_clients",
-    "run.memory_mb",
-    "clients.max_rejected",
-    "optimizer.lr",
-    "data.root",
-)
 
 
 @dataclass(frozen=True)
@@ -98,14 +80,14 @@ def resolve(
     `devices` is the result of `device_files.by_key` if another rank has read the files.
     """
     config = configuration.read(text, place, overrides)
-    return _of_config(with_contents(config, place, devices), text, place)
+    return of_config(with_contents(config, place, devices), text, place)
 
 
 def of_tree(tree: Mapping[str, Any]) -> Resolved:
     """Return the Resolved experiment of a dict of sections, which is not changed."""
     text, place = "# given as a dict\n", "configuration"
     config = configuration.check_tree(_plain(tree), place)
-    return _of_config(with_contents(config, place), text, place)
+    return of_config(with_contents(config, place), text, place)
 
 
 def _plain(value: Any, key: str = "") -> Any:
@@ -127,56 +109,7 @@ def _plain(value: Any, key: str = "") -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
-def of_result(
-    kept: Mapping[str, Any], place: str, overrides: Sequence[str] = (), allow_code: bool = False
-) -> Resolved:
-    """Return the Resolved experiment of a result file, with the changes that a resume allows.
-
-    `kept` holds the "text" as given, the "values" used, overrides included, and the number of
-    rounds "done". Modules that the file names are imported only with `allow_code`: opening a file
-    from someone else must not run code.
-    """
-    for override in overrides:
-        key = override.partition("=")[0].strip()
-        if key not in CHANGEABLE and not key.startswith("collective."):
-            raise ConfigError(
-                f"--set {override}: cannot change in a resumed run; "
-                f"keys that can change: {', '.join(CHANGEABLE)}, collective.*"
-            )
-    try:
-        tree, own = copy.deepcopy(kept["values"]), dict(user_code.names_in(kept["values"]))
-    except RecursionError:
-        raise ConfigError(f"{place}: its configuration is nested too deeply; it is damaged, so "
-                          "put back an unharmed copy") from None
-    if isinstance(clients := tree.get("clients"), dict):
-        clients.pop("cohort", None)  # among the values used, but not a key
-    if own and not allow_code:
-        listed = ", ".join(f"{key} = {name!r}" for key, name in own.items())
-        raise ConfigError(
-            f"{place}: would import code: {listed}\n"
-            "if you know that code and where the file comes from, add --allow-code (in Python: "
-            "allow_code=True)"
-        )
-    config = configuration.check_tree(tree, place, overrides)
-    if config.run.rounds < kept.get("done", 0):
-        raise ConfigError(
-            f"{place}: run.rounds = {config.run.rounds}: {kept['done']} rounds are done already; "
-            f"give {kept['done']} or more"
-        )
-    resolved = _of_own_config if own else _of_config
-    return resolved(config, kept["text"], place)
-
-
-def _of_own_config(config: configuration.Config, text: str, place: str) -> Resolved:
-    """Return what `_of_config` does, with the remedy where a user's code has lost a key since."""
-    try:
-        return _of_config(config, text, place)
-    except UnknownKeyError as error:
-        raise ConfigError(f"{error}\nthe run began with this key: put back the code that knows it, "
-                          "or run the experiment again") from None
-
-
-def _of_config(config: configuration.Config, text: str, place: str) -> Resolved:
+def of_config(config: configuration.Config, text: str, place: str) -> Resolved:
     """Return the Resolved experiment of a Config: resolve its names and check their keys."""
     cls = ALGORITHMS.find(config.algorithm.name, place)
     keys = check(cls.Keys, config.algorithm.own_keys(), place, "algorithm.",

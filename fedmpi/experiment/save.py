@@ -106,17 +106,17 @@ def restore_checkpoint(simulation: Simulation, out: Out) -> tuple[float, str]:
         return 0.0, ""
     path, note = found
     with alike(comm):
-        kept = checkpoint.read(path, with_arrays=comm.node_rank == 0)
-    kept.arrays = comm.copy_on_node(kept.arrays)
+        saved = checkpoint.read(path, with_arrays=comm.node_rank == 0)
+    saved.arrays = comm.copy_on_node(saved.arrays)
     with alike(comm):
-        _check_model(kept, simulation.experiment.layout.size)
-        _check_state(kept, simulation)
-        simulation.restore(by_part(kept))
-        _place_memories(simulation, kept)
-        simulation.next_round = kept.fact("next_round", int)
-        simulation.virtual_time = kept.fact("virtual_time", float)
+        _check_model(saved, simulation.experiment.layout.size)
+        _check_state(saved, simulation)
+        simulation.restore(by_part(saved))
+        _place_memories(simulation, saved)
+        simulation.next_round = saved.fact("next_round", int)
+        simulation.virtual_time = saved.fact("virtual_time", float)
         note = note and f"{note}, of round {simulation.next_round}"
-        wall_time: float = kept.fact("wall_time", float)
+        wall_time: float = saved.fact("wall_time", float)
     return wall_time, note
 
 
@@ -126,18 +126,18 @@ def _found(out: Out) -> tuple[str, str] | None:
 
     with reader.open(out) as result:
         run, rounds, ended = result.created, len(result.rounds), _ended(result)
-    kept, note = checkpoint.newest(out)
-    if kept is None:
+    saved, note = checkpoint.newest(out)
+    if saved is None:
         if ended:
             raise ResultError(f"{checkpoint.path_of(out)}: is missing; put it back, or run the "
                               "experiment again")
         return None
-    if kept.fact("run", str) != run:
+    if saved.fact("run", str) != run:
         if not rounds:  # the checkpoint of an overwritten run
             return None
-        raise ResultError(f"{kept.path}: belongs to another run; put back the checkpoint of this "
+        raise ResultError(f"{saved.path}: belongs to another run; put back the checkpoint of this "
                           "run, or run the experiment again")
-    return str(kept.path), note
+    return str(saved.path), note
 
 
 def _ended(result: "Run") -> bool:
@@ -146,39 +146,39 @@ def _ended(result: "Run") -> bool:
     return bool(result.status != "running" and not failed)
 
 
-def _check_model(kept: Checkpoint, size: int) -> None:
+def _check_model(saved: Checkpoint, size: int) -> None:
     """Raise ResultError unless a checkpoint is of a model of `size` parameters."""
-    weights = by_part(kept)["algorithm"].get("weights", np.zeros(0))
+    weights = by_part(saved)["algorithm"].get("weights", np.zeros(0))
     if weights.shape != (size,) or weights.dtype != np.float32:
         raise ResultError(
-            f"{kept.path}: does not fit the model of {size:,} parameters; put back the checkpoint "
+            f"{saved.path}: does not fit the model of {size:,} parameters; put back the checkpoint "
             "of this run"
         )
 
 
-def _check_state(kept: Checkpoint, simulation: Simulation) -> None:
+def _check_state(saved: Checkpoint, simulation: Simulation) -> None:
     """Raise ResultError if the state in a checkpoint lacks an entry of the method's first state.
 
     fedmpi's own methods keep all entries; a user's method may drop one, so it is not checked.
     """
     own = not type(simulation.algorithm).__module__.startswith("fedmpi.")
-    missing = sorted(simulation.state.keys() - by_part(kept)["algorithm"].keys())
+    missing = sorted(simulation.state.keys() - by_part(saved)["algorithm"].keys())
     if missing and not own:
         raise ResultError(
-            f"{kept.path}: the state of {simulation.algorithm.name} lacks {', '.join(missing)}, "
+            f"{saved.path}: the state of {simulation.algorithm.name} lacks {', '.join(missing)}, "
             "which the version that wrote it did not keep; resume with that version, or run the "
             "experiment again"
         )
 
 
-def _place_memories(simulation: Simulation, kept: Checkpoint) -> None:
+def _place_memories(simulation: Simulation, saved: Checkpoint) -> None:
     """Deal the clients over the ranks; each rank reads their memories from the checkpoint."""
-    store, comm, held = simulation.memories, simulation.comm, kept.clients
+    store, comm, held = simulation.memories, simulation.comm, saved.clients
     if held and not 0 <= held[0] <= held[-1] < len(simulation.experiment.sizes):
-        raise ResultError(f"{kept.path}: holds the memory of a client that this run does not have")
+        raise ResultError(f"{saved.path}: holds the memory of a client that this run does not have")
     clients = np.array(held, np.int64)
     homes = np.arange(clients.size) % comm.size
     store.set_homes(clients, homes)
     for client in clients[homes == comm.rank].tolist():
-        store.prepare(client, unpack(kept.client(client)))
+        store.prepare(client, unpack(saved.client(client)))
     store.commit()

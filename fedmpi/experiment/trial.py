@@ -47,7 +47,7 @@ def _trial(experiment: Experiment) -> tuple[Sums, Memory | None]:
     state = algorithm.start(experiment.weights)
     plan = experiment.plan(state, 0, client)
     plan = replace(plan, steps=1 if plan.steps is None else min(plan.steps, 1))
-    server = experiment.server_side()
+    server = experiment.server()
     (done,) = visits(server, experiment.engine, [Job(client, 0, state, plan, 1.0)])
     sums = algorithm.zero()
     if done.arrival is not None:

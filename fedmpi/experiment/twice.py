@@ -42,7 +42,7 @@ def _digest(experiment: Experiment, client: int) -> str:
     algorithm = experiment.algorithm
     state = algorithm.start(experiment.weights.copy())
     job = Job(client, 0, state, experiment.plan(state, 0, client), 1.0)
-    (done,) = visits(experiment.server_side(), experiment.engine, [job])
+    (done,) = visits(experiment.server(), experiment.engine, [job])
     found = hashlib.sha256(f"{done.reason}\0{done.report and done.report.loss!r}\0".encode())
     parts = done.arrival.parts if done.arrival else {}
     for name in sorted(parts):

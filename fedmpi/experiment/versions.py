@@ -6,7 +6,7 @@ from typing import Any
 import fedmpi
 from fedmpi.errors import ResultError
 from fedmpi.experiment.agree import changed
-from fedmpi.experiment.provenance import commit, kept_in
+from fedmpi.experiment.provenance import commit, recorded_in
 from fedmpi.record.paths import Out
 
 
@@ -17,13 +17,13 @@ def check_versions(out: Out, force: bool) -> None:
     """
     from fedmpi.record.writer import check_schema  # imports h5py, on rank 0 alone
 
-    refuse_other(out, kept_in(out), force)
+    refuse_other(out, recorded_in(out), force)
     check_schema(out)
 
 
-def refuse_other(out: Out, kept: Mapping[str, Any], force: bool) -> None:
-    """Raise ResultError if another version of fedmpi wrote `kept`, its facts, unless `force`."""
-    then, now = str(kept.get("fedmpi", fedmpi.__version__))[:40], fedmpi.__version__
+def refuse_other(out: Out, recorded: Mapping[str, Any], force: bool) -> None:
+    """Raise ResultError if another version of fedmpi wrote the facts `recorded`, unless `force`."""
+    then, now = str(recorded.get("fedmpi", fedmpi.__version__))[:40], fedmpi.__version__
     if then != now and not force:
         raise ResultError(
             f"{out}: fedmpi {then} wrote it, and fedmpi {now} may continue it with other numbers\n"
@@ -32,25 +32,25 @@ def refuse_other(out: Out, kept: Mapping[str, Any], force: bool) -> None:
         )
 
 
-def other_code(kept: Mapping[str, Any]) -> list[str]:
-    """Return how fedmpi's own code differs from the code that wrote the facts `kept`, as texts.
+def other_code(recorded: Mapping[str, Any]) -> list[str]:
+    """Return how fedmpi's own code differs from the code that wrote the facts `recorded`, as texts.
 
     Commits are compared only if both are known, as in two states of one checkout.
     """
-    if found := changed(kept, {"fedmpi": fedmpi.__version__}):
+    if found := changed(recorded, {"fedmpi": fedmpi.__version__}):
         return found
-    then, now = str(kept.get("git_commit", "")), commit()
+    then, now = str(recorded.get("git_commit", "")), commit()
     if not then or not now or then == now:
         return []
     return [f"commit of fedmpi ({_short(then)} then, {_short(now)} now)"]
 
 
-def other_engine(kept: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def other_engine(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return a warning if another engine, or another width of vectors, continues a run, or "".
 
-    `kept` holds the facts of the last start, `now` those of the engine.
+    `recorded` holds the facts of the last start, `now` those of the engine.
     """
-    before = kept.get("engine")
+    before = recorded.get("engine")
     compared = {name: now[name] for name in ("name", "vector_width") if name in now}
     found = changed(before, compared) if isinstance(before, dict) else []
     if not found:

@@ -195,7 +195,7 @@ class Buffered(Cohorts):
     def _costs(self, state: State, round: int, clients: Integers) -> Reals:
         """Return float64[n, 3] of bytes down, bytes up and FLOPs; one rank computes each row."""
         experiment, comm, costs = self._experiment, self._comm, np.zeros((len(clients), 3))
-        server, seed = experiment.server_side(), experiment.config.run.seed
+        server, seed = experiment.server(), experiment.config.run.seed
         for i in np.flatnonzero(self._store.ranks_for(clients, comm.size) == comm.rank).tolist():
             client = int(clients[i])
             plan = experiment.plan(state, round, client)

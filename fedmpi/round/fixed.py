@@ -118,7 +118,7 @@ class Experiment:
             return report.seen * self._flops_of_a_sample
         return self.costs.flops(plan, report.client, report.seen, report.probed)
 
-    def server_side(self) -> Server:
+    def server(self) -> Server:
         """Return the Server of a round's visits, with Messages of its own."""
         messages = self.costs.messages()
         return Server(self.algorithm, self.stages, messages, self.memories.__getitem__)
@@ -147,7 +147,7 @@ class Experiment:
         if config.devices.policy != "fit-deadline" or algorithm.sends_as_planned:
             return None
         job = Job(client, round, state, plan, 0.0)
-        return bytes_up(self.server_side(), config.run.seed, job)
+        return bytes_up(self.server(), config.run.seed, job)
 
     def metrics_of(self, score: Score | None) -> dict[str, float]:
         """Return the metrics of a Score by column; all NaN if there was no evaluation."""

@@ -195,7 +195,7 @@ class Simulation:
         """
         rows, reasons = [], []
         places = np.flatnonzero(mine & ~cohort.silent)
-        server, engine = self.experiment.server_side(), self.experiment.engine
+        server, engine = self.experiment.server(), self.experiment.engine
         for place_in_cohort in np.flatnonzero(mine & cohort.silent).tolist():
             rows.append(self._lose(cohort, place_in_cohort, server, sent))
         for done in visits(server, engine, self._jobs(cohort, places, sums)):

@@ -7,6 +7,7 @@ import pytest
 
 from fedmpi.errors import ConfigError, ResultError
 from fedmpi.experiment import resolve
+from fedmpi.experiment.earlier import Earlier
 from fedmpi.record import reader
 from tests.faults.job import run_here
 
@@ -50,14 +51,14 @@ def test_a_module_that_own_code_imports_is_part_of_it(tmp_path, monkeypatch):
 def test_a_key_that_own_code_no_longer_has_is_refused_with_the_remedy():
     found = resolve.resolve("", "exp.toml", ["algorithm.name=tests.faults.own:Plain"])
     values = json.loads(json.dumps(found.values()))
-    kept = {"text": "", "values": values}
-    assert resolve.of_result(kept, "out.h5", allow_code=True).config == found.config
+    begun = Earlier("", values)
+    assert begun.resolved("out.h5", allow_code=True).config == found.config
     values["algorithm"]["share"] = 0.5
     with pytest.raises(ConfigError) as caught:
-        resolve.of_result(kept, "out.h5", allow_code=True)
+        begun.resolved("out.h5", allow_code=True)
     first, second = str(caught.value).splitlines()
     assert first.startswith("out.h5: algorithm.share: unknown key; known keys with tests.faults")
     assert second.startswith("the run began with this key: put back the code that knows it")
     values["algorithm"]["name"] = "fedavg"  # no code of the user's can have changed
     with pytest.raises(ConfigError, match=r"^out.h5: algorithm.share: unknown key; .*$"):
-        resolve.of_result(kept, "out.h5", allow_code=True)
+        begun.resolved("out.h5", allow_code=True)

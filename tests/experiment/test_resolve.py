@@ -3,7 +3,7 @@
 import pytest
 
 from fedmpi.errors import ConfigError
-from fedmpi.experiment.resolve import of_result
+from fedmpi.experiment.earlier import Earlier
 
 DEEP = []
 for _ in range(600):
@@ -20,4 +20,4 @@ for _ in range(600):
 )
 def test_a_damaged_configuration_is_refused(values, fault):
     with pytest.raises(ConfigError, match=f"out.h5: .*{fault}"):
-        of_result({"text": "", "values": values, "done": 0}, "out.h5")
+        Earlier("", values).resolved("out.h5")

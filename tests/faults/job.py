@@ -10,6 +10,7 @@ import psutil
 
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
+from fedmpi.experiment.earlier import Earlier
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.record import reader
@@ -49,12 +50,12 @@ def run_here(out, algorithm="Plain", overrides=(), rounds=60, **how):
     """Run the experiment, or with resume=True go on with it, alone and in this process."""
     if how.get("resume"):
         with reader.open(out) as old:
-            given = {"text": old.toml, "values": old.config}
-            given = resolve.of_result(given, str(out), overrides, allow_code=True)
+            begun = Earlier(old.toml, old.config)
+        resolved = begun.resolved(str(out), overrides, allow_code=True)
     else:
         text = CONFIG.format(rounds=rounds, algorithm=algorithm)
-        given = resolve.resolve(text, "exp.toml", overrides)
-    execute(given, Serial(), Start(out=out, **how), lambda row, rounds: None, NoSignals())
+        resolved = resolve.resolve(text, "exp.toml", overrides)
+    execute(resolved, Serial(), Start(out=out, **how), lambda row, rounds: None, NoSignals())
 
 
 class Job:

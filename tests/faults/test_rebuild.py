@@ -11,7 +11,7 @@ from fedmpi.comm.base import Serial
 from fedmpi.errors import ResultError
 from fedmpi.experiment import rebuild, resolve
 from fedmpi.experiment.execute import Start, execute
-from fedmpi.experiment.rebuild import beginning
+from fedmpi.experiment.rebuild import earlier
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.record import checkpoint, reader, schema
 from tests.cli.test_run import contents, equal
@@ -47,10 +47,10 @@ def out(runs, tmp_path):
 
 def go_on(out, rebuild=False):
     """Go on with a run in this process, as `fedmpi resume` does; return the warnings."""
-    given = beginning(out, rebuild)
-    resolved = resolve.of_result(given, str(out), allow_code=True)
+    begun = earlier(out, rebuild)
+    resolved = begun.resolved(str(out), allow_code=True)
     said = []
-    start = Start(out=out, resume=True, rebuild=given["rebuild"], warn=said.append)
+    start = Start(out=out, resume=True, rebuild=begun.rebuild, warn=said.append)
     execute(resolved, Serial(), start, lambda row, rounds: None, NoSignals())
     return said
 
@@ -128,7 +128,7 @@ def test_the_checkpoint_of_an_older_fedmpi_lacks_later_columns(out, monkeypatch)
     kept = checkpoint.newest(out)[0]
     names = [name for name in kept.columns if name not in schema.SINCE]
     old = SimpleNamespace(columns=names, column=kept.column, fact=kept.fact, path=kept.path)
-    monkeypatch.setattr(rebuild, "_kept", lambda path: old)
+    monkeypatch.setattr(rebuild, "_newest", lambda path: old)
     damage(out, "gone")
     go_on(out, rebuild=True)
     with reader.open(out) as run:
@@ -139,7 +139,8 @@ def test_the_checkpoint_of_an_older_fedmpi_lacks_later_columns(out, monkeypatch)
 def test_nothing_is_lost_by_trying_to_make_a_result_again(out, monkeypatch):
     """Data that have changed are refused, the damaged file stays, and a whole one is left alone."""
     whole = out.read_bytes()
-    assert beginning(out, rebuild=True) == beginning(out) | {"rebuild": False}
+    assert earlier(out, rebuild=True) == earlier(out)
+    assert not earlier(out).rebuild
     damage(out, "cut")
     out.with_name("out.h5.damaged").write_bytes(b"precious")
     with pytest.raises(ResultError, match=r"out.h5.damaged: exists already; move it away"):

@@ -7,6 +7,7 @@ import pytest
 
 from fedmpi.comm.base import Serial
 from fedmpi.experiment import resolve
+from fedmpi.experiment.earlier import Earlier
 from fedmpi.experiment.estimate import estimate
 from fedmpi.experiment.execute import Start, execute
 from fedmpi.experiment.stop import NoSignals
@@ -201,7 +202,7 @@ def run_file(out, stop_after=None, **how):
     resolved = resolve.of_tree(tree)
     if how.get("resume"):
         with reader.open(out) as old:
-            resolved = resolve.of_result({"text": old.toml, "values": old.config}, str(out))
+            resolved = Earlier(old.toml, old.config).resolved(str(out))
 
     def progress(row, rounds):
         if row.columns["round"] + 1 == stop_after:

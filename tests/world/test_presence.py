@@ -9,6 +9,7 @@ import pytest
 from fedmpi.config import read
 from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
+from fedmpi.experiment.earlier import Earlier
 from fedmpi.world.devices import devices_of
 from fedmpi.world.nights import Nights
 from fedmpi.world.on_off import OnOff
@@ -214,5 +215,5 @@ def test_the_hundred_phones_of_flash(data_root):
     assert np.mean(shares) == pytest.approx(0.069, abs=0.001)
     devices = devices_of(resolved.config, seed=0)
     assert sorted(np.bincount(devices.columns()["trace"])) == [2] * 50 + [3] * 50
-    again = resolve.of_result({"text": text, "values": resolved.values()}, "out.h5")
+    again = Earlier(text, resolved.values()).resolved("out.h5")
     assert again.config.devices == resolved.config.devices

@@ -5,6 +5,7 @@ import pytest
 
 from fedmpi.errors import ConfigError
 from fedmpi.experiment import device_files, resolve
+from fedmpi.experiment.earlier import Earlier
 from fedmpi.world.devices import CUT, MOBILE, devices_of
 from fedmpi.world.profile import devices_in
 
@@ -83,8 +84,7 @@ def test_rows_are_dealt_in_a_drawn_order_and_again(place, number):
 def test_a_run_that_goes_on_does_not_need_the_file(place):
     first = resolve.resolve(CONFIG.format(number=5), str(place))
     (place.parent / "phones.csv").unlink()
-    kept = {"text": first.text, "values": first.values()}
-    again = resolve.of_result(kept, "out.h5")
+    again = Earlier(first.text, first.values()).resolved("out.h5")
     assert again.config.devices == first.config.devices
     with pytest.raises(ConfigError, match=r"exp.toml: devices.profile: phones.csv: No such file"):
         resolve.resolve(CONFIG.format(number=5), str(place))
