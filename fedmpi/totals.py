@@ -44,8 +44,9 @@ class Total:
     sum : int64[P], or float32[P] if not exact
     cover : int64[U] or float32[U], empty if fill is "zero"
         Total weight of the clients that sent each unit of `level`, in the same scale as `sum`.
-    all : int or float
-        Total weight of all clients added, in the same scale.
+    all : int64, or float64 if not exact
+        Total weight of all clients added, in the same scale. A float32 would drift by more than
+        SLACK with a hundred clients.
     touched : uint8[U]
         1 for each unit to which anything was added, even zeros.
     """
@@ -63,7 +64,7 @@ class Total:
         self.sum: AnyArray = np.zeros(layout.size, dtype)
         self.cover: AnyArray = np.zeros(0 if fill == "zero" else units, dtype)
         self.touched: Flags = np.zeros(units, np.uint8)
-        self.all: Any = dtype(0)
+        self.all: Any = np.int64(0) if exact else np.float64(0)
         self._shift: Reals | None = None
 
     def add(self, values: Vector, share: float, support: Support | None = None) -> None:

@@ -101,6 +101,17 @@ def test_shares_beyond_one_are_refused_before_a_sum_can_wrap():
     assert total.weight == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("clients", [78, 10_000])
+def test_shares_of_many_clients_add_up_to_one_in_a_fast_sum_too(clients):
+    total, old = Total(ONE, exact=False), np.zeros(1, np.float32)
+    for _ in range(clients):
+        total.add(np.full(1, 3, np.float32), 1 / clients)
+    assert total.weight == pytest.approx(1, abs=1e-7)
+    assert total.mean(old).tolist() == pytest.approx([3], rel=1e-3)  # float32 drifts
+    with pytest.raises(FedmpiError, match=r"share 0\.01 after 1; .* add up to at most 1"):
+        total.add(np.ones(1, np.float32), 0.01)
+
+
 def test_a_support_that_is_finer_than_the_sum_is_refused_before_anything_is_added():
     total = Total(TINY, "layer")
     with pytest.raises(FedmpiError, match=r'by layer got a support by row; .* level = "row"'):
