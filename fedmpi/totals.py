@@ -72,7 +72,8 @@ class Total:
 
         Values outside the support are not read. The support may have this total's level or a
         coarser one. Raises ClientError if a value does not fit an exact sum, and FedmpiError if the
-        support is finer or the shares add up to more than one. In these cases nothing is added.
+        values are no float32[P], if the support is finer or of another model, or if the shares add
+        up to more than one. In these cases nothing is added.
         """
         support = Support.all(self.layout) if support is None else support
         self.check(values, share, support)
@@ -93,6 +94,7 @@ class Total:
         self, values: Vector, share: float, support: Support, waiting: float = 0.0
     ) -> None:
         """Raise the errors of `add`, with shares of `waiting` counted as added; add nothing."""
+        self._check_sizes(values, support)
         if LEVELS.index(support.level) > LEVELS.index(self.level):
             raise FedmpiError(
                 f"a sum over clients by {self.level} got a support by {support.level}; let the "
@@ -109,6 +111,23 @@ class Total:
             found = f"{largest:g} is too large for" if largest < np.inf else "NaN or infinity in"
             raise ClientError(f"{found} a sum over clients, which takes numbers below "
                               f"{int(kernels.sums.LIMIT):,}")
+
+    def _check_sizes(self, values: Any, support: Support) -> None:
+        """Raise FedmpiError unless the kernels, which check no sizes, can read the arguments."""
+        size, units = self.layout.size, support.starts.size - 1
+        plain = isinstance(values, np.ndarray)
+        if not plain or values.dtype != np.float32 or values.shape != (size,):
+            found = f"{values.dtype}{list(values.shape)}" if plain else type(values).__name__
+            raise FedmpiError(
+                f"a sum over clients got values {found}; they must be float32[{size}], a number "
+                "for each coordinate"
+            )
+        if support.layout.size != size or support.keep.shape != (units,):
+            raise FedmpiError(
+                f"a sum over clients got a support by {support.level} with {support.keep.size} "
+                f"flags for {support.layout.size:,} coordinates; the support must be of the sum's "
+                f"model, which has {size:,}, with a flag for each unit"
+            )
 
     def mean(self, old: Vector) -> Vector:
         """Return the mean by `fill`, float32[P], with `old` where no client added anything."""
