@@ -11,7 +11,7 @@ The units that any client sent are marked, at a level (layout.py) as coarse as t
 supports allow, so that the ranks exchange only these units.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -214,10 +214,14 @@ Sums: TypeAlias = Mapping[str, Total]
 
 
 class Pending:
-    """One client's additions to a Total, which take effect only with `commit`."""
+    """One client's additions to a Total, which take effect only with `commit`.
 
-    def __init__(self, name: str, total: Total) -> None:
-        self._name, self._total = name, total
+    `lasting` are arrays that do not change before. Values in other arrays are copied, so that a
+    method may write to an array after it has added it.
+    """
+
+    def __init__(self, name: str, total: Total, lasting: Sequence[Vector] = ()) -> None:
+        self._name, self._total, self._lasting = name, total, lasting
         self._waiting: list[tuple[Vector, float, Support]] = []
 
     def add(self, values: Vector, share: float, support: Support | None = None) -> None:
@@ -228,7 +232,8 @@ class Pending:
             self._total.check(values, share, support, waiting)
         except ClientError as error:
             raise ClientError(f"its {self._name}: {error}") from None
-        self._waiting.append((values, share, support))
+        lasts = any(values is array for array in self._lasting)
+        self._waiting.append((values if lasts else values.copy(), share, support))
 
     def commit(self) -> None:
         """Add the pending additions to the Total."""
@@ -237,12 +242,12 @@ class Pending:
 
 
 @contextmanager
-def one_client(sums: Sums) -> Iterator[dict[str, Pending]]:
+def one_client(sums: Sums, lasting: Sequence[Vector] = ()) -> Iterator[dict[str, Pending]]:
     """Yield the sums for the additions of one client, either all of which are made or none.
 
-    None are made if the block raises.
+    None are made if the block raises. The block must not write to the arrays `lasting`.
     """
-    pending = {name: Pending(name, total) for name, total in sums.items()}
+    pending = {name: Pending(name, total, lasting) for name, total in sums.items()}
     yield pending
     for one in pending.values():
         one.commit()

@@ -112,7 +112,7 @@ def test_shares_of_many_clients_add_up_to_one_in_a_fast_sum_too(clients):
         total.add(np.ones(1, np.float32), 0.01)
 
 
-@pytest.mark.parametrize("values, found", [
+@pytest.mark.parametrize(("values", "found"), [
     (np.ones(5, np.float32), r"float32\[5\]"),
     (np.ones((4, 5), np.float32), r"float32\[4, 5\]"),
     (np.linspace(0, 1, 20), r"float64\[20\]"),
@@ -128,7 +128,7 @@ def test_values_of_another_form_are_refused_before_a_kernel_reads_them(values, f
     assert not total.sum.any() and not total.touched.any() and total.weight == 0
 
 
-@pytest.mark.parametrize("support, found", [
+@pytest.mark.parametrize(("support", "found"), [
     (Support.all(ONE), "model with 1 flags for 1 coordinates"),
     (Support(TINY, "layer", np.ones(1, np.uint8)), "layer with 1 flags for 20 coordinates"),
 ])
@@ -159,6 +159,21 @@ def test_one_clients_additions_count_together_or_not_at_all():
     assert not any(total.touched.any() or total.sum.any() for total in sums.values())
     give(3)
     assert sums["loss"].mean(np.zeros(1, np.float32)).tolist() == [3]
+
+
+def test_an_array_may_be_used_again_after_it_was_added():
+    """A method of a user may square its change in place; arrays of the message are not copied."""
+    sums, part = {"change": Total(ONE), "squares": Total(ONE)}, np.full(1, 2, np.float32)
+    with one_client(sums, [part]) as own:
+        change = np.full(1, 3, np.float32)
+        own["change"].add(change, 0.5)
+        np.square(change, out=change)
+        own["squares"].add(change, 0.5)
+        change[:] = np.nan
+        own["change"].add(part, 0.5)
+        assert own["change"]._waiting[-1][0] is part
+    old = np.zeros(1, np.float32)
+    assert sums["change"].mean(old).tolist() == [2.5] and sums["squares"].mean(old).tolist() == [9]
 
 
 def test_what_one_client_adds_twice_counts_twice_against_the_limit_of_shares():
