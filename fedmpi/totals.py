@@ -254,11 +254,19 @@ def one_client(sums: Sums, lasting: Sequence[Vector] = ()) -> Iterator[dict[str,
 
 
 def detached(state: State, sums: Sums) -> State:
-    """Return a state with copies of its arrays that share memory with sums, which are reused."""
+    """Return a state with copies of its arrays that share memory with sums, which are reused.
+
+    All arrays are in the form in which they come back from a checkpoint, row by row and in the
+    byte order of this machine, so that a resumed run adds up their values in the same order.
+    """
     lent = [of for total in sums.values() for of in (total.sum, total.cover, total.touched)]
+    plain = {
+        name: np.asarray(array, array.dtype.newbyteorder("="), order="C")
+        for name, array in state.items()
+    }
     return {
         name: array.copy() if any(np.may_share_memory(array, of) for of in lent) else array
-        for name, array in state.items()
+        for name, array in plain.items()
     }
 
 
