@@ -273,7 +273,10 @@ class Algorithm(ABC):
         return sums
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
-        """Add the arrival of one client to the sums of its rank, in place."""
+        """Add the arrival of one client to the sums of its rank, in place.
+
+        The arrays of `arrival` must not be changed, since the sums read them after this method.
+        """
         for name in ("weights", *self.summed):
             if name in arrival.parts:
                 values, support, *_ = arrival.parts[name]

@@ -97,12 +97,16 @@ class ClientStore:
     def prepare(self, client: int, arrays: Memory) -> None:
         """Set aside a client's next memory, a dict of arrays, which takes effect with `commit`.
 
-        Arrays are kept in the form in which they come back from the disk or another rank, so that
-        no result depends on where the memory was.
+        Arrays are copied, in the form in which they come back from the disk or another rank. So no
+        result depends on where the memory was, a method may use its arrays again, and a slice does
+        not keep a larger array in memory. Arrays of the present memory are kept as they are.
         """
         self._prepared.add(client)
-        held = {name: _by_itself(little_endian(array)) for name, array in arrays.items()}
-        self._put((client, "prepared"), held)
+        present = self._held.get((client, "kept"), {})
+        self._put((client, "prepared"), {
+            name: array if array is present.get(name) else _copied(array)
+            for name, array in arrays.items()
+        })
 
     def commit(self) -> None:
         """Replace memories by those that were prepared."""
@@ -191,11 +195,9 @@ class ClientStore:
         return arrays
 
 
-def _by_itself(array: AnyArray) -> AnyArray:
-    """Return an array, and a copy of it if it would keep a larger array in memory."""
-    lender = array.base
-    larger = isinstance(lender, np.ndarray) and lender.nbytes > array.nbytes
-    return array.copy() if larger else array
+def _copied(array: AnyArray) -> AnyArray:
+    """Return a copy of an array, row by row and in the byte order of this machine."""
+    return np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
 def _bytes(arrays: Memory) -> int:

@@ -88,12 +88,22 @@ def test_a_memory_has_the_same_form_wherever_it_was():
         assert array.sum() == came.sum()
 
 
-def test_a_memory_keeps_no_larger_array_that_the_limit_does_not_count():
+def test_a_memory_is_its_own_and_no_part_of_another_array():
+    """The limit does not count the whole of a slice, and a method may use its array again."""
     store, whole = ClientStore(), np.arange(1000.0)
-    store.prepare(1, {"head": whole[-3:], "all": whole[:]})
+    for client in (1, 2):
+        whole[-1] = client
+        store.prepare(client, {"head": whole[-3:], "all": whole})
+    whole[:] = -1
     store.commit()
-    assert store[1]["head"].base is None and store[1]["head"].tolist() == [997, 998, 999]
-    assert np.shares_memory(store[1]["all"], whole)  # no copy without need
+    for client in (1, 2):
+        assert store[client]["head"].tolist() == [997, 998, client]
+        assert store[client]["all"][-2:].tolist() == [998, client]
+        assert store[client]["head"].base is None
+    before = store[1]
+    store.prepare(1, {**before, "rounds": np.array(5)})
+    store.commit()
+    assert store[1]["all"] is before["all"]  # nothing that stays is copied again
 
 
 def test_memory_stays_below_the_limit_and_the_disk_holds_the_rest(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from fedmpi.comm.base import Serial
 from fedmpi.errors import FedmpiError
+from fedmpi.round import transfer
 from fedmpi.round.memories import ClientStore, pack
 from fedmpi.round.placement import Placement
 
@@ -89,7 +90,8 @@ def test_the_pace_is_that_of_the_work_that_each_rank_had():
     assert np.bincount(ranks, work).tolist() == [200, 100]  # twice the work for the faster
 
 
-def test_only_memories_that_change_their_rank_are_sent_and_counted():
+def test_only_memories_that_change_their_rank_are_sent_and_counted(monkeypatch):
+    monkeypatch.setattr(transfer, "CHUNK", 100)  # to all ranks together
     comm, store = Rank(), ClientStore(np.zeros(9, np.int32))
     store.set_homes(CLIENTS, CLIENTS * 0)
     for client in CLIENTS.tolist():
@@ -99,6 +101,7 @@ def test_only_memories_that_change_their_rank_are_sent_and_counted():
     comm.others, goes = 0, np.array([0, 1, 0, 1])
     assert store.move(comm, CLIENTS, goes) == sum(map(len, gone))
     here, there = (b"".join(boxes) for boxes in zip(*comm.boxes, strict=True))
+    assert max(len(box) for boxes in comm.boxes for box in boxes) == 50
     assert here == b"" and len(there) == sum(map(len, gone)) + 2 * 16
     assert all(data in there for data in gone)
     assert store.clients() == [2, 5] and store.homes_of(CLIENTS).tolist() == goes.tolist()
