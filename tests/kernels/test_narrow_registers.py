@@ -12,6 +12,7 @@ from fedmpi.kernels import (
     owner,
     pack,
     select,
+    sums,
     tables,
     update,
 )
@@ -51,6 +52,12 @@ def computed():
         found[f"enter {rows}"] = memory.copy()
         batch_last.transpose(memory, 640, 0, 15 + rows, 16, 40)
         found[f"transpose {rows}"] = memory
+    values = np.random.default_rng(8).standard_normal(1000).astype(np.float32)
+    values *= np.float32(2) ** np.linspace(-50, 15, 1000).astype(np.float32)
+    for units in (1000, 1):
+        found[f"sum of {units} units"] = total = np.zeros(1000, np.int64)
+        starts = np.linspace(0, 1000, units + 1).astype(np.int64)
+        sums.add_exact(total, starts, np.ones(units, np.uint8), values, 0.3)
     for density in DENSITIES:
         flags = (np.random.default_rng(7).random(1000) < density).astype(np.uint8)
         found |= {f"{name} at {density}": array for name, array in supported(flags).items()}
