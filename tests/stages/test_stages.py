@@ -86,6 +86,15 @@ class TestGaussian:
         again, _ = simulation(name, stages, **sections)
         assert same_bits(weights_of(again), weights_of(noisy))
 
+    def test_noise_of_two_stages_adds_up(self):
+        """The second stage's noise took the place of the first's, whose epsilon was reported."""
+        sections = {"run": {"rounds": 1}, "clients": {"weighting": "uniform"}}
+        plain, _ = simulation(**sections)
+        both, _ = simulation(stages=[{"name": "gaussian", "multiplier": m, "norm": 0.1}
+                                     for m in (4.0, 3.0)], **sections)  # fmt: skip
+        noise = weights_of(both).astype(np.float64) - weights_of(plain)
+        assert np.std(noise) == pytest.approx(5.0 * 0.1 / 4, rel=0.1)
+
     def test_without_noise_it_changes_no_bit(self):
         plain, _ = simulation()
         quiet, _ = simulation(stages=[{"name": "gaussian", "multiplier": 0.0}])
