@@ -190,6 +190,25 @@ def test_a_stage_that_makes_other_numbers_of_bits_is_refused_before_the_run(sect
         assemble_tree(tree)
 
 
+@pytest.mark.parametrize("section", [{"name": "quantise", "feedback": True},
+                                     {"name": "compress", "bound": 0.3}])  # fmt: skip
+@pytest.mark.parametrize("name", ["fedpm", "flash"])
+def test_bits_travel_as_bits(name, section):
+    """Compressed bits of FedPM came as 1.2, and so probabilities above 1; quantised took 8 bits."""
+    if section["name"] == "compress":
+        pytest.importorskip("zstandard")
+    run, _ = simulation(name, [section], run={"rounds": 2})
+    made = run.experiment
+    state = made.algorithm.start(made.weights)
+    first = Job(1, 0, state, made.algorithm.plan(state, 0, 1), 0.5)
+    (report,) = made.engine.train([first])
+    message = made.algorithm.message(first, report)
+    sent, kept = applied(made.stages, None, first, message, {})
+    (bits,) = (part for part in message if message[part].coding)
+    assert sent[bits] is message[bits] and f"stage/0/{bits}" not in kept
+    assert name == "flash" or run.state["theta"].max() <= np.float32(0.99)
+
+
 def test_stages_run_in_order_and_each_keeps_its_own():
     stages = [{"name": "topk", "share": 0.1}, {"name": "quantise", "bits": 8, "feedback": True}]
     run, rows = simulation(stages=stages)
