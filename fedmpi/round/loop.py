@@ -272,7 +272,8 @@ class Simulation:
         self.virtual_time = self.cohorts.fill_times(clients, start)
         found = columns.round_columns(number, clients, cohort, sent, score, experiment.label_mix)
         found["virtual_time"] = self.virtual_time
-        found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
+        begun = self.cohorts.conditions.start  # later than `start` if the server waits for a client
+        found["co2_g"] = grams(found["joules"], experiment.config.devices, begun)
         found["epsilon"] = epsilon_after(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
         found["flops_inference"] = experiment.flops_inference(self.state)
