@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmpi.layout import Layout
-from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm
+from fedmpi.learn.constants import is_plain_norm
+from fedmpi.learn.kinds import is_frozen_norm
 from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
 
 
@@ -54,7 +55,7 @@ def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
             part.inplace = False  # one client's values are views of all clients'
         if is_frozen_norm(part):
             part.eval()
-        elif isinstance(part, BATCH_NORMS):
+        elif is_plain_norm(part):  # a forward pass of the user's own is part of the model
             vars(part)["forward"] = partial(_normalised, part, f"{name}." if name else "", call)
     for number, parts in enumerate(layer_modules(module, layout)):
         parts[0].register_forward_hook(_hook(call, number))
@@ -92,6 +93,9 @@ def _summed(values: Tensor, axis: int, valid: Tensor | None) -> Tensor:
 def _normalised(part: Any, prefix: str, call: ForwardPass, x: Tensor) -> Tensor:
     """Return the BatchNorm of the valid samples; write new running statistics to `call.after`."""
     running, valid = (part.running_mean, part.running_var), call.valid
+    if not part.training and part.running_mean is not None:
+        result: Tensor = type(part).forward(part, x)  # the model keeps it in evaluation mode
+        return result
     if valid is None and x.numel() == x.shape[1]:
         valid = torch.ones(1, dtype=torch.bool, device=x.device)  # torch refuses one value
     if valid is None:
