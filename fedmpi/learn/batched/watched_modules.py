@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fedmpi.layout import Layout
 from fedmpi.learn.constants import is_plain_norm
-from fedmpi.learn.kinds import is_frozen_norm
+from fedmpi.learn.kinds import along, is_frozen_norm, tensors_in
 from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
 
 
@@ -63,22 +63,30 @@ def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
 
 def _hook(call: ForwardPass, number: int) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(part: nn.Module, inputs: Any, output: Any) -> Any:
-        raw = output if isinstance(output, Tensor) else output[0]
-        kind = kind_of(part)
-        if call.measures and kind in ("conv", "linear", "norm", "adapter"):
-            found = _summed(raw.detach().abs(), row_axis(part), call.valid)
+        kind, axis, raw = kind_of(part), row_axis(part), next(tensors_in(output), None)
+        if raw is not None and call.measures and kind in ("conv", "linear", "norm", "adapter"):
+            found = _summed(raw.detach().abs(), axis, call.valid)
             call.activations[number] = call.activations.get(number, 0) + found
-        shape = [1] * raw.dim()
-        shape[row_axis(part)] = -1
         if number in call.gates:
-            output = raw = raw * call.gates[number].view(shape).to(raw.dtype)
+            gate = call.gates[number]
+            output = _each(output, lambda one: one * along(gate, one, axis).to(one.dtype))
         # An embedding's rows are its inputs, so only their weight gradient is to be left out.
         if call.rows is None or kind == "embedding":
             return output
-        kept = torch.where(call.rows[number].view(shape), raw, raw.detach())
-        return kept if isinstance(output, Tensor) else (kept, *output[1:])
+        kept = call.rows[number]
+        return _each(output, lambda one: torch.where(along(kept, one, axis), one, one.detach()))
 
     return hook
+
+
+def _each(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return an output with each tensor in it changed; it may be nested tuples and lists."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if not isinstance(output, tuple | list):
+        return output
+    parts = [_each(part, change) for part in output]
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
 def _summed(values: Tensor, axis: int, valid: Tensor | None) -> Tensor:
