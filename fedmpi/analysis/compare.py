@@ -10,7 +10,7 @@ import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.arrays import Reals
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, counted, listed
 from fedmpi.record.reader import Run
 
 
@@ -60,6 +60,7 @@ class Comparison:
 
 BYTES = ("bytes_up_to", "bytes_down_to", "bytes_to")
 PAID = ("rounds_to", *BYTES, "seconds_to")
+MOST_NAMED = 4  # unfinished runs in a caution
 
 
 def compare(runs: Sequence[Run], target: float | None = None) -> Comparison:
@@ -151,8 +152,18 @@ def cautions(runs: Sequence[Run]) -> Iterator[str]:
             yield (f"Beware: {label} has a schedule over the rounds, which was "
                    f"{', then '.join(parts)} and changed there; an unbroken run is a different "
                    "experiment.")
-    if any(run.status == "running" for run in runs):
-        yield "Beware: a run has not ended yet, or was killed."
+    ended = {"running": "running or killed"}
+    unfinished = [f"{label} ({ended.get(run.status, run.status)}, {progress(run)})"
+                  for run, label in zip(runs, labels(runs), strict=True) if run.status != "finished"]
+    if unfinished:
+        yield ("Beware: unfinished runs count as far as they got: "
+               f"{listed(unfinished, MOST_NAMED)}.")
+
+
+def progress(run: Run) -> str:
+    """Return the rounds that a run has done, such as "3 of 40 rounds"."""
+    done, planned = len(run.rounds), setting(run, "run", "rounds", "")
+    return f"{done} of {planned} rounds" if planned.isdecimal() else counted(done, "round")
 
 
 def setting(run: Run, section: str, key: str, otherwise: str = "-") -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare, labels
+from fedmpi.cli import main
 from fedmpi.cli.read import opened
 from fedmpi.errors import ConfigError
 from fedmpi.record import reader
@@ -127,7 +128,26 @@ def test_what_makes_runs_hard_to_compare_is_told(tmp_path, runs):
     new.commit()
     notes = " ".join(compare([*runs, reader.open(tmp_path / "other.h5")]).notes)
     assert "the runs differ in data.name: -, digits." in notes
-    assert "has not ended yet" in notes
+    assert "unfinished runs count as far as they got: other (running or killed, 1 round)." in notes
+
+
+def test_unfinished_runs_are_named_with_their_rounds_also_among_seeds(tmp_path, runs, capsys):
+    paths = [runs[0].path]
+    for number, status in enumerate(["failed", "stopped", "running", "failed", "failed"]):
+        names = sample.fixed(seed=number + 2)
+        names["resolved"] |= {"run": {"name": "sample", "seed": number + 2, "rounds": 5}}
+        writer = sample.Writer.create(tmp_path / f"late{number}.h5", **names)
+        for of in range(number):
+            writer.append(*sample.one_round(of))
+        writer.finish(status)
+        paths.append(str(tmp_path / f"late{number}.h5"))
+    assert not any("unfinished" in note for note in compare(runs).notes)
+    main(["compare", *paths, "--no-curves"])
+    assert (
+        "Beware: unfinished runs count as far as they got: late0 (failed, 0 of 5 rounds), late1 "
+        "(stopped, 1 of 5 rounds), late2 (running or killed, 2 of 5 rounds), late3 (failed, 3 of 5 "
+        "rounds) and 1 more."
+    ) in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("target", [0.0, -1.0, 80.0, float("nan")])

@@ -100,5 +100,22 @@ def test_round_steps(value, step):
     assert curves.round_step(value) == pytest.approx(step)
 
 
+def test_a_run_without_an_evaluation_leaves_the_others_their_mean(tmp_path):
+    runs = [make(tmp_path / "a.h5", [0.2, 0.4]), make(tmp_path / "b.h5", [0.4, 0.6]),
+            make(tmp_path / "c.h5", [], status="failed")]
+    x, y, deviation = curves.mean_curve(runs, "rounds")
+    assert (x.tolist(), y.tolist()) == ([1, 2], pytest.approx([0.3, 0.5]))
+    assert deviation.tolist() == pytest.approx([0.02**0.5] * 2)
+    text = curves.text(runs, each=False)
+    assert "no evaluated round" not in text and text.endswith("A sample, mean of 2 runs")
+    assert curves.text(runs[2:], each=False).endswith("0 runs")
+
+
+def test_an_axis_of_few_rounds_has_no_half_rounds():
+    assert curves.x_labels(3.0, (1, ""), 40).split() == ["0", "1", "2", "3"]
+    assert curves.x_labels(1.0, (1, ""), 40).split() == ["0", "1"]
+    assert curves.x_labels(0.4, (1, "s"), 40).split()[:2] == ["0", "0.1"]
+
+
 def test_an_axis_of_the_least_number_has_its_unit():
     assert curves.x_labels(5e-324, (1.0, "s"), 40).endswith(" s")
