@@ -60,6 +60,8 @@ class Comparison:
 
 BYTES = ("bytes_up_to", "bytes_down_to", "bytes_to")
 PAID = ("rounds_to", *BYTES, "seconds_to")
+NO_ACCURACY = ("no run has a round with a test accuracy. Losses and metrics: see the report, and "
+               "the columns of fedmpi table.")
 MOST_NAMED = 4  # unfinished runs in a caution
 
 
@@ -118,8 +120,8 @@ def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
     """
     begun = [(evaluated(run), name) for run, name in zip(runs, labels(runs), strict=True)
              if evaluated(run).size or run.status == "finished"]
-    if not begun:
-        return None, "No target: no run has a round with a test accuracy."
+    if not any(accuracy.size for accuracy, _ in begun):
+        return None, f"No target: {NO_ACCURACY}"
     lowest, name = min((float(accuracy.max(initial=-1)), name) for accuracy, name in begun)
     if lowest <= 0:
         return None, f"No target: {name} has no round with a test accuracy above 0."
@@ -154,7 +156,8 @@ def cautions(runs: Sequence[Run]) -> Iterator[str]:
                    "experiment.")
     ended = {"running": "running or killed"}
     unfinished = [f"{label} ({ended.get(run.status, run.status)}, {progress(run)})"
-                  for run, label in zip(runs, labels(runs), strict=True) if run.status != "finished"]
+                  for run, label in zip(runs, labels(runs), strict=True)
+                  if run.status != "finished"]
     if unfinished:
         yield ("Beware: unfinished runs count as far as they got: "
                f"{listed(unfinished, MOST_NAMED)}.")

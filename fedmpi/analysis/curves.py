@@ -90,7 +90,7 @@ def plot(curves: Sequence[tuple[Reals, Reals]], axis: Axis, width: int = 80,
     ys = np.concatenate([y for _, y in curves])
     head = f"test accuracy over {axis.title}"
     if not xs.size:
-        return f"{head}\n  no evaluated round yet"
+        return f"{head}\n  no round with a test accuracy"
     low, high = y_range(ys)
     right = float(xs.max()) or 1.0
     columns = width - 7
