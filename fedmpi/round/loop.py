@@ -130,7 +130,8 @@ class Simulation:
         record.rejected = reasons
         self.next_round += 1
         experiment.selector.begun(cohort.begun)
-        experiment.selector.learn(clients)
+        if experiment.selector.learns:
+            experiment.selector.learn(clients)
         record.columns["collective"] = COLLECTIVES.index(summation.algorithm)
         record.columns["collective_regret"] = summation.regret
         return self._measured(record, phases, moved + summation.bytes, ranks, work)
