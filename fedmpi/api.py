@@ -158,6 +158,9 @@ def _execute(
     **how: Any,
 ) -> "Run":
     """Start the ranks, run the experiment that `make` returns, and return the Run."""
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"progress = {progress!r}: give a function of a round's columns and the "
+                          "number of rounds, or None")
     from fedmpi.comm.alike import alike
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.portable import hold_to_level

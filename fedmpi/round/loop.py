@@ -80,6 +80,7 @@ class Simulation:
         self.algorithm, self.memories = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
         returned.begun(self.state, experiment.layout, self.algorithm)
+        self.state = detached(self.state, {})
         self.next_round, self.virtual_time = 0, 0.0
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
@@ -129,7 +130,8 @@ class Simulation:
         record.rejected = reasons
         self.next_round += 1
         experiment.selector.begun(cohort.begun)
-        experiment.selector.learn(clients)
+        if experiment.selector.learns:
+            experiment.selector.learn(clients)
         record.columns["collective"] = COLLECTIVES.index(summation.algorithm)
         record.columns["collective_regret"] = summation.regret
         return self._measured(record, phases, moved + summation.bytes, ranks, work)
@@ -271,7 +273,8 @@ class Simulation:
         self.virtual_time = self.cohorts.fill_times(clients, start)
         found = columns.round_columns(number, clients, cohort, sent, score, experiment.label_mix)
         found["virtual_time"] = self.virtual_time
-        found["co2_g"] = grams(found["joules"], experiment.config.devices, start)
+        begun = self.cohorts.conditions.start  # later than `start` if the server waits for a client
+        found["co2_g"] = grams(found["joules"], experiment.config.devices, begun)
         found["epsilon"] = epsilon_after(experiment, self.next_round + 1)
         found["density_union"] = union(sums, experiment.layout)
         found["flops_inference"] = experiment.flops_inference(self.state)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fedmpi.algorithms.fedavg import FedAvg
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError, FedmpiError
@@ -191,6 +192,30 @@ def test_ranks_that_selected_different_clients_are_told(monkeypatch):
         run.round()
     trained = ", ".join(map(str, sorted([*mine[:-1], other])))
     assert f"they trained {trained}, and a rank selected {str(mine)[1:-1]};" in str(found.value)
+
+
+class ByColumns(FedAvg):
+    """FedAvg whose state has arrays in another form than that of a checkpoint."""
+
+    def start(self, weights):
+        return {"weights": weights} | self.forms(weights)
+
+    def step(self, state, sums, round):
+        return super().step(state, sums, round) | self.forms(state["weights"])
+
+    def forms(self, weights):
+        square = np.resize(weights, (9, 9))
+        return {"columns": square.T, "every": weights[::-3], "big": square.astype(">f4")}
+
+
+def test_the_state_has_the_form_that_it_has_after_a_resume():
+    """Sums of numpy depend on the order in memory, and so would the weights of a resumed run."""
+    run = simulation(algorithm={"name": f"{__name__}:ByColumns"})
+    for _ in range(2):
+        for name, array in run.state.items():
+            assert array.flags.c_contiguous and array.dtype == np.float32, name
+        assert np.array_equal(run.state["columns"], run.state["big"].T)
+        run.round()
 
 
 def test_a_stop_in_mid_round_leaves_no_trace():
