@@ -129,7 +129,7 @@ class Simulation:
         record.rejected = reasons
         self.next_round += 1
         experiment.selector.begun(cohort.begun)
-        experiment.selector.learn(clients)
+        experiment.selector.learn(columns.reported(clients))
         record.columns["collective"] = COLLECTIVES.index(summation.algorithm)
         record.columns["collective_regret"] = summation.regret
         return self._measured(record, phases, moved + summation.bytes, ranks, work)
