@@ -178,11 +178,13 @@ class Simulation:
 
     def _too_many(self, reasons: Reasons, clients: int) -> RejectedError:
         """Return the error that names the rejected clients of a round."""
-        limit = self.experiment.config.clients.max_rejected
+        config, limit = self.experiment.config, self.experiment.config.clients.max_rejected
+        more = "" if config.server.optimizer == "average" else " or server.lr"
         return RejectedError(
             f"round {self.next_round}: of {clients} clients {columns.names_of_rejected(reasons)}; "
             f"the run stops, since clients.max_rejected = {limit:g}\n"
-            f"{self.algorithm.remedy} and run again, or resume with a larger clients.max_rejected"
+            f"{self.algorithm.remedy}{more} and run again, or resume with a larger "
+            "clients.max_rejected"
         )
 
     def _train(
