@@ -151,6 +151,11 @@ class Part(NamedTuple):
     bytes: int = 0
     coding: Coding | None = None
 
+    @property
+    def bits(self) -> bool:
+        """True if every value is 1, so that only the support is sent."""
+        return self.coding is not None and self.coding.value_type == "ones"
+
 
 def required(values: Wanted | None) -> Wanted:
     """Return an optional value of a Plan or Setting, such as a mask; raise FedmpiError if None."""

@@ -60,10 +60,17 @@ class Selector(ABC):
 
     It must give the same result on every rank. It may therefore use only `rng_for`, its arguments,
     and the rows passed to `learn` and `begun`.
+
+    Attributes
+    ----------
+    learns : bool
+        True if the rule needs the clients' rows, with their losses. Only then `learn` is called,
+        and only without it does noise at the server bound epsilon.
     """
 
     Keys: ClassVar[type[Section]] = Section
     name: ClassVar[str] = ""
+    learns: bool = False
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -99,7 +106,10 @@ class Selector(ABC):
         return
 
     def learn(self, rows: AnyArray) -> None:
-        """Learn from the client rows of a finished round (columns.py), the same on every rank."""
+        """Learn from the client rows of a finished round (columns.py), the same on every rank.
+
+        `train_loss` is NaN for clients whose report did not come: late, unavailable or dropped.
+        """
         return
 
     def arrays(self) -> Mapping[str, AnyArray]:

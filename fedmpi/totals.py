@@ -156,8 +156,8 @@ class Total:
         return out
 
     def shift(self, noise: Reals) -> None:
-        """Count `noise` float64[P] as a part of the sum, in every coordinate."""
-        self._shift = noise
+        """Count `noise` float64[P] as a part of the sum, in every coordinate; calls add up."""
+        self._shift = noise if self._shift is None else self._shift + noise
 
     def unshift(self, where: Bools) -> None:
         """Remove the noise of `shift` in the coordinates bool[P] `where`."""

@@ -138,7 +138,7 @@ def _assembled(
         costs=costs,
         selector=hooks.made(resolved.selector, resolved.selector_keys, config.run.seed,
                             config.clients.number),
-        server_optimizer=ServerOptimizer(config.server),
+        server_optimizer=ServerOptimizer(config.server, algorithm),
         weights=engine.initial_weights,
         memories=memories,
         metrics=tuple((column_of(name), metric()) for name, metric in resolved.metrics.items()),

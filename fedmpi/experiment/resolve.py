@@ -118,6 +118,7 @@ def of_config(config: configuration.Config, text: str, place: str) -> Resolved:
     stages = tuple(_stage(section, place) for section in config.stage)
     _check_policy(config, cls, place)
     _check_personal(cls, place)
+    _check_server(config.server, cls, place)
     _check_stages([stage for stage, _ in stages], place)
     if config.schedule.mode == "async":
         _check_synchronous(cls, keys, [stage for stage, _ in stages], place)
@@ -205,6 +206,17 @@ def _check_personal(cls: type[Algorithm], place: str) -> None:
             f"{place}: algorithm.name: {cls.__module__}.{cls.__qualname__} defines own, but the "
             "class does not say `personal = True`; add that line to it"
         )
+
+
+def _check_server(section: configuration.ServerSection, cls: type[Algorithm], place: str) -> None:
+    """Raise ConfigError if the step of [server] would not reach what the clients train."""
+    if section.optimizer == "average" or (cls.base in (None, "weights") and not cls.bits):
+        return
+    why = "its clients send bits" if cls.bits else f"its clients train {cls.base!r}"
+    raise ConfigError(
+        f"{place}: server.optimizer = {section.optimizer!r}: moves the weights, but algorithm "
+        f"{cls.name} computes new weights in every round, and {why}; leave out [server]"
+    )
 
 
 def _data_keys(section: configuration.DataSection, place: str) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ def epsilon_after(experiment: Experiment, rounds: int) -> float:
     """Return epsilon after `rounds` rounds: NaN without noise, infinite without protection.
 
     Noise protects clients under three conditions: a `clip` stage bounds the very numbers that the
-    noise is added to; the server learns only the change of the weights from a client; and all
-    clients have the same weight, whatever data they hold. That a client is late or lost is assumed
-    to reveal nothing.
+    noise is added to; the server learns only the change of the weights from a client, so no rule of
+    selection learns losses; and all clients have the same weight, whatever data they hold. That a
+    client is late or lost is assumed to reveal nothing.
     """
     noise, bound = None, float("inf")
     for stage in experiment.stages:
@@ -45,6 +45,7 @@ def _only_changes(experiment: Experiment, noise: Noise) -> bool:
     """Return whether noise covers all that the server learns, in proportion to sensitivity."""
     algorithm = experiment.algorithm
     alone = set(algorithm.zero()) == {"weights"} and bool(experiment.layout.trained.all())
+    alone &= not experiment.selector.learns  # it would read the clients' losses
     whole = algorithm.level == "model" or algorithm.fill != "mean"
     even = experiment.config.clients.weighting == "uniform"
     return alone and (noise.local or (whole and even))

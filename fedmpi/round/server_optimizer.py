@@ -5,6 +5,9 @@ Optimization", ICLR 2021, arXiv:2003.00295, algorithm 2. The step that the mean 
 a gradient, d = w_t - mean, and passed to SGD with momentum, Adam, Yogi or Adagrad. As in the paper,
 there is no bias correction.
 
+Running statistics, which have no gradient, and weights that the method has pruned keep the proposed
+values, and have no moments.
+
 Deviation: v starts at 0. The paper requires at least epsilon squared (tau squared in its notation).
 """
 
@@ -12,7 +15,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fedmpi.arrays import State, Vector
+from fedmpi.algorithm import Algorithm
+from fedmpi.arrays import Bools, State, Vector
 from fedmpi.config import ServerSection
 
 Move: TypeAlias = tuple[Vector, Vector, Vector]
@@ -23,11 +27,12 @@ class ServerOptimizer:
     """Turn the step that an algorithm proposes into the step that is taken.
 
     The moments are kept in the state as "server_m" and "server_v", float32[P], and are checkpointed
-    with it. With optimizer = "average" the proposed step is taken unchanged.
+    with it. With optimizer = "average" the proposed step is taken unchanged. Without an `algorithm`
+    all coordinates take the optimiser's step.
     """
 
-    def __init__(self, keys: ServerSection) -> None:
-        self.keys = keys
+    def __init__(self, keys: ServerSection, algorithm: Algorithm | None = None) -> None:
+        self.keys, self._algorithm = keys, algorithm
 
     def step(self, before: State, after: State) -> State:
         """Return the next state, given the state `before` and the proposed state `after`.
@@ -42,7 +47,19 @@ class ServerOptimizer:
         m, v = before.get("server_m", zeros), before.get("server_v", zeros)
         m, v, move = getattr(self, f"_{self.keys.optimizer}")(change, m, v)
         weights = (old + np.float32(self.keys.lr) * move).astype(np.float32)
+        if (still := self._still(after)) is not None:
+            weights = np.where(still, after["weights"], weights)
+            m, v = (np.where(still, np.float32(0), moment) for moment in (m, v))
         return {**after, "weights": weights, "server_m": m, "server_v": v}
+
+    def _still(self, after: State) -> Bools | None:
+        """Return bool[P], True for coordinates that keep the proposed values; None if none does."""
+        if self._algorithm is None:
+            return None
+        still, kept = ~self._algorithm.layout.trained, self._algorithm.kept(after)
+        if kept is not None:
+            still |= np.asarray(kept) == 0
+        return still if still.any() else None
 
     def _sgd(self, change: Vector, m: Vector, v: Vector) -> Move:
         m = np.float32(self.keys.momentum) * m + change

@@ -7,7 +7,8 @@ the prediction is 0, since neighbouring changes are unrelated, and after a topk 
 sent at all; the coder is Zstandard (extra: pip install 'fedmpi[compression]') on the bytes of the
 numbers, all lowest bytes first, then the next. Messages hold this stream and a float32 step for
 each tensor. A part with a value that is not finite is sent unchanged, so that the server can reject
-the client. feedback = true keeps the error with the client and adds it to the next change.
+the client; so is a part of bits. feedback = true keeps the error with the client and adds it to the
+next change.
 """
 
 from importlib.util import find_spec
@@ -45,10 +46,13 @@ class Compress(Stage, name="compress"):
             )
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Round and code every part."""
+        """Round and code every part but bits."""
         coded: dict[str, Part] = {}
         kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
         for name, part in parts.items():
+            if part.bits:
+                coded[name] = part
+                continue
             held = part.support.mask() != 0
             change = part.values + memory[name] if name in memory else part.values
             change = np.where(held, change, np.float32(0))

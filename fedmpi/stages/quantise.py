@@ -5,7 +5,8 @@ Quantization and Encoding", NeurIPS 2017, arXiv:1610.02132: stochastic rounding,
 to 2 * 127 (or 7) + 1 equal steps between minus and plus the largest magnitude of each tensor.
 feedback = true keeps the error with the client and adds it to the next change (Seide et al.,
 Interspeech 2014). Messages hold the integers and a float32 scale for each tensor. A part with
-a value that is not finite is sent unchanged, so that the server can reject the client.
+a value that is not finite is sent unchanged, so that the server can reject the client. So is a part
+of bits, which take a bit each already.
 """
 
 from typing import Literal
@@ -32,11 +33,14 @@ class Quantise(Stage, name="quantise"):
         feedback: bool = False  # keep the rounding error for the next change
 
     def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Round every part."""
+        """Round every part but bits."""
         rng = self.rng_for(job.round, job.client)
         coded: dict[str, Part] = {}
         kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
         for name, part in parts.items():
+            if part.bits:
+                coded[name] = part
+                continue
             change = part.values + memory[name] if name in memory else part.values
             mask = part.support.mask()
             change = np.where(mask, change, np.float32(0))

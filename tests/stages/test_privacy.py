@@ -55,6 +55,7 @@ def test_a_run_tells_its_epsilon_after_each_round():
     "override",
     [
         "clients.selection=round-robin",
+        "clients.selection=fair",
         "devices.availability=0.99",
         "devices={trace='on-off', on_s=50, off_s=0.1}",
         "schedule={mode='async', buffer_size=5}",
@@ -77,6 +78,8 @@ def test_a_cohort_that_is_no_uniform_sample_of_all_clients_does_not_amplify(over
         ("fedavg", 'stage=[{name="clip"}, {name="gaussian"}, {name="quantise"}]'),
         ("scaffold", "run.seed=3"),
         ("fedskel", "run.seed=3"),
+        ("fedavg", "clients.selection=power-of-choice"),  # the server reads the clients' losses
+        ("fedavg", "clients.selection=oort"),
     ],
 )
 def test_noise_that_protects_nobody_has_no_epsilon(name, override):

@@ -86,6 +86,15 @@ class TestGaussian:
         again, _ = simulation(name, stages, **sections)
         assert same_bits(weights_of(again), weights_of(noisy))
 
+    def test_noise_of_two_stages_adds_up(self):
+        """The second stage's noise took the place of the first's, whose epsilon was reported."""
+        sections = {"run": {"rounds": 1}, "clients": {"weighting": "uniform"}}
+        plain, _ = simulation(**sections)
+        both, _ = simulation(stages=[{"name": "gaussian", "multiplier": m, "norm": 0.1}
+                                     for m in (4.0, 3.0)], **sections)  # fmt: skip
+        noise = weights_of(both).astype(np.float64) - weights_of(plain)
+        assert np.std(noise) == pytest.approx(5.0 * 0.1 / 4, rel=0.1)
+
     def test_without_noise_it_changes_no_bit(self):
         plain, _ = simulation()
         quiet, _ = simulation(stages=[{"name": "gaussian", "multiplier": 0.0}])
@@ -181,6 +190,25 @@ def test_a_stage_that_makes_other_numbers_of_bits_is_refused_before_the_run(sect
         assemble_tree(tree)
 
 
+@pytest.mark.parametrize("section", [{"name": "quantise", "feedback": True},
+                                     {"name": "compress", "bound": 0.3}])  # fmt: skip
+@pytest.mark.parametrize("name", ["fedpm", "flash"])
+def test_bits_travel_as_bits(name, section):
+    """Compressed bits of FedPM came as 1.2, and so probabilities above 1; quantised took 8 bits."""
+    if section["name"] == "compress":
+        pytest.importorskip("zstandard")
+    run, _ = simulation(name, [section], run={"rounds": 2})
+    made = run.experiment
+    state = made.algorithm.start(made.weights)
+    first = Job(1, 0, state, made.algorithm.plan(state, 0, 1), 0.5)
+    (report,) = made.engine.train([first])
+    message = made.algorithm.message(first, report)
+    sent, kept = applied(made.stages, None, first, message, {})
+    (bits,) = (part for part in message if message[part].coding)
+    assert sent[bits] is message[bits] and f"stage/0/{bits}" not in kept
+    assert name == "flash" or run.state["theta"].max() <= np.float32(0.99)
+
+
 def test_stages_run_in_order_and_each_keeps_its_own():
     stages = [{"name": "topk", "share": 0.1}, {"name": "quantise", "bits": 8, "feedback": True}]
     run, rows = simulation(stages=stages)
@@ -244,3 +272,11 @@ def test_an_asynchronous_run_knows_bytes_before_training():
     sections = {"schedule": {"mode": "async", "buffer_size": 2}}
     _, rows = simulation(stages=[{"name": "clip", "norm": 0.1}], **sections)
     assert rows[-1].columns["clients_completed"] == 2
+
+
+def test_an_asynchronous_clock_counts_the_dense_messages_that_noise_makes():
+    """Clients of FedLP send some layers, but noise at the clients is sent for all of them."""
+    stages = [{"name": "gaussian", "at": "client", "multiplier": 0.01}]
+    _, rows = simulation("fedlp", stages, schedule={"mode": "async", "buffer_size": 2})
+    for clients in (row.clients for row in rows):
+        np.testing.assert_allclose(clients["seconds_up"], 0.05 + 8e-7 * clients["bytes_up"])

@@ -8,6 +8,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
 from fedmpi.record import reader
 from fedmpi.record.schema import CLIENT_STATUS
+from fedmpi.round.loop import Simulation
 from fedmpi.simulated import DevicesSection
 from fedmpi.world.clock import Spans
 from fedmpi.world.conditions import RATES, Conditions, conditions_of
@@ -15,6 +16,7 @@ from fedmpi.world.devices import devices_of
 from fedmpi.world.energy import grams, joules
 from fedmpi.world.schedule import Schedule
 from fedmpi.world.series import CARBON, LINKS, Links, series_in, value_at
+from tests.algorithms.problem import assemble_tree
 
 
 def devices(text, number=40000):
@@ -105,6 +107,21 @@ def test_joules_and_grams_by_hand():
     number = DevicesSection(carbon_g_per_kwh=300.0)
     over_time = DevicesSection(carbon_g_per_kwh="a.csv", intensity=rows)
     assert grams(7.2e6, number, 5.0) == 600 and grams(7.2e6, over_time, 61.0) == 800
+
+
+@pytest.mark.parametrize("schedule", [{}, {"mode": "async", "buffer_size": 2}])
+def test_grams_are_those_of_the_second_at_which_the_first_client_is_there(schedule):
+    """The grid was that of the end of the round before, however long the server waited."""
+    there, grid = ((1000.0, 500.0, 900.0),), ((0.0, 0.0), (400.0, 3.6e6))
+    made = assemble_tree({
+        "clients": {"number": 4}, "model": {"name": "softmax"}, "schedule": schedule,
+        "devices": {"trace": "a.csv", "recorded": there, "carbon_g_per_kwh": "b.csv",
+                    "intensity": grid, "power_w": 4.0},
+    })  # fmt: skip
+    row = Simulation(*made).round()
+    assert row.clients["virtual_start"].min() >= 500
+    assert row.columns["joules"] > 0
+    np.testing.assert_allclose(row.columns["co2_g"], row.columns["joules"], rtol=1e-12)
 
 
 def test_a_report_after_its_client_went_away_is_lost():
