@@ -112,9 +112,8 @@ def _by_layer(support: Support, values: int) -> Integers:
     """Return the bytes of a message's values, shared out over the layers, int64[L]."""
     counts, size = np.cumsum(support.layer_counts).tolist(), max(support.size, 1)
     # As Python's integers: the products overflow 64 bits from 1.5e9 coordinates on.
-    ends = [0, *(count * values // size for count in counts)]
-    shared: Integers = np.diff(np.array(ends, np.int64))
-    return shared
+    ends = np.array([0, *(count * values // size for count in counts)], np.int64)
+    return ends[1:] - ends[:-1]
 
 
 def _union(supports: list[Support]) -> Support:

@@ -13,7 +13,7 @@ from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.record.schema import CLIENT_STATUS
-from fedmpi.round import columns
+from fedmpi.round import columns, rejections
 from fedmpi.round.loop import Simulation
 from fedmpi.round.visit import Visit
 from tests.algorithms.problem import cohort_of, trained
@@ -94,13 +94,17 @@ def test_a_round_counts_what_its_clients_did():
     assert columns["train_loss"] == pytest.approx((shares * losses).sum())
 
 
-def test_a_selector_is_told_who_began_and_how_the_round_ended():
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_selector_is_told_who_began_and_if_it_learns_how_the_round_ended(learns):
     run, told = simulation(), []
-    run.experiment.selector.begun = run.experiment.selector.learn = told.append
+    selector = run.experiment.selector
+    selector.learns, selector.begun, selector.learn = learns, told.append, told.append
     cohort, row = cohort_of(run.experiment, 0), run.round()
-    begun, learnt = told
+    begun, *learnt = told
     np.testing.assert_array_equal(begun, cohort.begun)
-    np.testing.assert_array_equal(learnt, row.clients)
+    assert len(learnt) == learns
+    if learns:
+        np.testing.assert_array_equal(learnt[0], row.clients)
 
 
 def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
@@ -144,8 +148,8 @@ def test_layers_that_are_not_sent_cost_no_bytes():
 def test_a_message_names_ten_of_the_rejected_clients():
     reasons = [(client, "too large" if client % 2 else "not finite") for client in range(11)]
     named = "0, 2, 4, 6, 8: not finite; 1, 3, 5, 7, 9: too large"
-    assert columns.names_of_rejected(reasons) == f"11 rejected ({named}; ...)"
-    assert columns.names_of_rejected(reasons[:10]) == f"10 rejected ({named})"
+    assert rejections.names_of_rejected(reasons) == f"11 rejected ({named}; ...)"
+    assert rejections.names_of_rejected(reasons[:10]) == f"10 rejected ({named})"
 
 
 def test_a_client_whose_training_fails_has_no_loss():
