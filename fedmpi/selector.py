@@ -106,7 +106,10 @@ class Selector(ABC):
         return
 
     def learn(self, rows: AnyArray) -> None:
-        """Learn from the client rows of a finished round (columns.py), the same on every rank."""
+        """Learn from the client rows of a finished round (columns.py), the same on every rank.
+
+        `train_loss` is NaN for clients whose report did not come: late, unavailable or dropped.
+        """
         return
 
     def arrays(self) -> Mapping[str, AnyArray]:

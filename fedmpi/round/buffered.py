@@ -1,11 +1,12 @@
 """Asynchronous rounds: clients stay at work while the server steps on the first reports.
 
-The rounds follow FedBuff (Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek and Huba,
-"Federated Learning with Buffered Asynchronous Aggregation", AISTATS 2022, arXiv:2106.06639).
+The rounds follow FedBuff (Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek and Huba, "Federated
+Learning with Buffered Asynchronous Aggregation", AISTATS 2022, arXiv:2106.06639).
 `clients.per_round` clients are at work at any time. Each begins with the newest weights, and the
 server steps when `buffer_size` of them have reported. The change reported by a client that began s
-steps ago is scaled by 1 / (1 + s)^staleness_power. As in Papaya (Huba et al., MLSys 2022,
-arXiv:2111.04877), a client whose staleness would exceed `max_staleness` is called off.
+steps ago is scaled by 1 / (1 + s)^staleness_power, or its share if it sends bits. As in Papaya
+(Huba et al., MLSys 2022, arXiv:2111.04877), a client whose staleness would exceed `max_staleness`
+is called off.
 
 A round is one step of the server. A client is simulated in the round in which it reports, but
 trained from the weights that it received. The order in which clients report follows from their
@@ -88,13 +89,15 @@ class Buffered(Cohorts):
         """Return the arrival of a client, with its change scaled by staleness if it is stale.
 
         The change is relative to the weights that the client received, and is added to the
-        current weights.
+        current weights. Bits are no changes, so the client's share is scaled instead.
         """
         now = max(self._states)
         if job.round == now or "weights" not in arrival.parts:
             return arrival
         part, base = arrival.parts["weights"], self._experiment.algorithm.base
         factor = np.float32((1.0 + now - job.round) ** -self._section.staleness_power)
+        if self._experiment.algorithm.bits:
+            return replace(arrival, share=arrival.share * float(factor))
         if base is None:
             part = part._replace(values=factor * part.values)
         else:

@@ -154,6 +154,19 @@ def could_send(clients: AnyArray) -> int:
     return int((~np.isin(clients["status"], (*SILENCED, DROPPED))).sum())
 
 
+def reported(clients: AnyArray) -> AnyArray:
+    """Return the rows of a round's clients, CLIENT[n], as the server knows them.
+
+    The report of a client that was cut off never came, so its loss is unknown.
+    """
+    silenced = np.isin(clients["status"], SILENCED)
+    if not silenced.any():
+        return clients
+    rows = clients.copy()
+    rows["train_loss"][silenced] = np.nan
+    return rows
+
+
 def round_columns(
     round: int,
     clients: AnyArray,

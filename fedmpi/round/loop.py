@@ -267,7 +267,7 @@ class Simulation:
         selector = self.experiment.selector
         selector.begun(cohort.begun)
         if selector.learns:
-            selector.learn(clients)
+            selector.learn(columns.reported(clients))
 
     def _measured(
         self, record: columns.RoundRecord, phases: Phases, mpi_bytes: int, ranks: Integers,

@@ -10,7 +10,7 @@ from fedmpi.selector import Selector
 
 
 class LastLosses(Selector):
-    """Keeps `loss` float32[K]: the training loss of each client's last round; NaN before it."""
+    """Keeps `loss` float32[K]: the training loss of each client's last report; NaN before it."""
 
     learns = True
 
@@ -19,7 +19,7 @@ class LastLosses(Selector):
         self.loss = np.full(clients, np.nan, np.float32)
 
     def learn(self, rows: AnyArray) -> None:
-        """Store the losses of the clients that trained."""
+        """Store the losses of the clients that reported."""
         rows = rows[np.isfinite(rows["train_loss"])]
         self.loss[rows["client"]] = rows["train_loss"]
 

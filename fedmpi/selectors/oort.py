@@ -75,7 +75,7 @@ class Oort(Selector, name="oort"):
         return utility
 
     def learn(self, rows: AnyArray) -> None:
-        """Store utilities and rounds of trained clients; if utility falls, admit slower clients."""
+        """Store utilities and rounds of reports; if utility falls, admit slower clients."""
         rows = rows[np.isfinite(rows["train_loss"])]
         value = rows["samples"] * rows["train_loss"]
         self._value[rows["client"]], self._last[rows["client"]] = value, rows["round"] + 1

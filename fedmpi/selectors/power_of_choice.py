@@ -3,8 +3,8 @@
 Cho, Wang and Joshi, "Towards Understanding Biased Client Selection in Federated Learning",
 AISTATS 2022, arXiv:2010.01243: d candidates are drawn in proportion to their samples, without
 replacement, and the m with the largest local loss join. This is variant rpow-d of its section 5: a
-client's loss is the training loss of its last round, which costs no message, and infinite before
-its first round. Here d = factor * m.
+client's loss is the training loss of its last report, which costs no message, and infinite before
+its first report: clients that are always late come first. Here d = factor * m.
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ statistics get none, and messages become dense. The result file holds the epsilo
 `delta` (fedmpi/privacy.py).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,7 @@ from fedmpi.exchange import Job, Parts
 from fedmpi.layout import Support
 from fedmpi.privacy import Noise
 from fedmpi.section import Section
-from fedmpi.stage import Stage
+from fedmpi.stage import Stage, StageSetting
 from fedmpi.totals import Sums
 
 
@@ -36,6 +36,10 @@ class Gaussian(Stage, name="gaussian"):
         norm: float = Field(1.0, gt=0, allow_inf_nan=False)  # norm of the clip stage before
         at: Literal["server", "client"] = "server"
         delta: float = Field(1e-5, gt=0, lt=1)  # delta for which epsilon is reported
+
+    def __init__(self, keys: Any, setting: StageSetting) -> None:
+        super().__init__(keys, setting)
+        self.resizes = keys.at == "client"  # noise goes up in every coordinate
 
     @property
     def noise(self) -> Noise:

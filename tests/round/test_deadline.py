@@ -90,6 +90,18 @@ def test_the_step_is_the_mean_over_those_in_time():
     assert np.abs(run.state["weights"] - expected).max() > 1e-3  # not over the whole cohort
 
 
+def test_a_rule_of_selection_does_not_know_the_loss_of_a_late_client():
+    """Its report never came; the rules that learn went by its loss."""
+    seconds = np.sort(simulation().round().clients["virtual_end"])
+    run = simulation(schedule=deadline(float(seconds[1:3].mean())),
+                     clients={"selection": "power-of-choice"})  # fmt: skip
+    row = run.round()
+    done = row.clients["status"] == 0
+    assert 0 < done.sum() < 4 and np.isfinite(row.clients["train_loss"]).all()
+    known = np.flatnonzero(np.isfinite(run.experiment.selector.loss))
+    assert known.tolist() == row.clients["client"][done].tolist()
+
+
 def test_what_a_late_client_would_remember_is_forgotten():
     how = {"algorithm": {"name": "fedskel"}, "model": {"name": "mlp"}}
     seconds = np.sort(simulation(**how).round().clients["virtual_end"])

@@ -48,3 +48,20 @@ def test_rows_that_a_late_client_never_got_count_as_todays_where_there_are_any()
     assert part.support.keep[:10].tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 1, 0]
     expected = np.where(part.support.mask(), today, np.float32(0))
     np.testing.assert_allclose(part.values, expected, atol=1e-6)
+
+
+def test_bits_of_a_late_client_weigh_less_and_stay_bits():
+    """They were scaled like a change, so a late mask of ones pulled every probability to 0."""
+    run = simulation(algorithm={"name": "fedpm"}, model={"name": "mlp", "hidden": [6]})
+    method, state, masks, sums = run.algorithm, run.state, [], run.algorithm.zero()
+    run.cohorts._states = {0: state, 2: state}
+    for client, began in ((3, 0), (4, 2)):
+        job, report = trained(run.experiment, state, began, client, share=0.5)
+        message = method.message(job, report)
+        masks.append(message["weights"].values)
+        method.add(sums, run.cohorts.received(job, Arrival(client, 0.5, 1, 0.0, message, began)))
+    late = (1 + 2) ** -0.5
+    mean = (late * masks[0] + masks[1]) / (late + 1)
+    found = method.step(state, sums, 0)["theta"]
+    np.testing.assert_allclose(found, 0.01 + 0.98 * mean, atol=1e-6)
+    assert (masks[0] != masks[1]).any() and masks[0].any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.config import ServerSection
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, RejectedError
 from fedmpi.round.server_optimizer import ServerOptimizer
 from tests.algorithms.problem import experiment, simulate
 
@@ -83,3 +83,9 @@ def test_a_method_whose_clients_do_not_start_from_the_weights_is_refused(name, w
     """The server's step moved the weights that were evaluated, and training never saw it."""
     with pytest.raises(ConfigError, match=rf"server.optimizer = 'sgd': .*{name}.*{why}"):
         experiment(name, (FAR,))
+
+
+def test_a_step_of_the_server_that_is_too_large_is_named_where_the_next_clients_diverge():
+    far = ("model.name=softmax", "server={optimizer='sgd', lr=1e30}")
+    with pytest.raises(RejectedError, match=r"\nlower optimizer.lr or server.lr and run again"):
+        simulate("fedavg", far)

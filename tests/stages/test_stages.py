@@ -272,3 +272,11 @@ def test_an_asynchronous_run_knows_bytes_before_training():
     sections = {"schedule": {"mode": "async", "buffer_size": 2}}
     _, rows = simulation(stages=[{"name": "clip", "norm": 0.1}], **sections)
     assert rows[-1].columns["clients_completed"] == 2
+
+
+def test_an_asynchronous_clock_counts_the_dense_messages_that_noise_makes():
+    """Clients of FedLP send some layers, but noise at the clients is sent for all of them."""
+    stages = [{"name": "gaussian", "at": "client", "multiplier": 0.01}]
+    _, rows = simulation("fedlp", stages, schedule={"mode": "async", "buffer_size": 2})
+    for clients in (row.clients for row in rows):
+        np.testing.assert_allclose(clients["seconds_up"], 0.05 + 8e-7 * clients["bytes_up"])
