@@ -16,6 +16,8 @@ import fedmpi
 class MySelector(fedmpi.Selector):
     """Asks new clients first, then the clients with the largest loss in their last round."""
 
+    learns = True  # so that `learn` is called
+
     def __init__(self, keys, seed, clients):
         super().__init__(keys, seed, clients)
         self._losses = np.full(clients, np.inf)

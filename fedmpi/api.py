@@ -150,6 +150,13 @@ def _check_changes(changes: Sequence[str]) -> None:
         )
 
 
+def _check_progress(progress: Progress | None) -> None:
+    """Raise ConfigError unless `progress` can be called, or is None."""
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"progress = {progress!r}: give a function of a round's columns and the "
+                          "number of rounds, or None")
+
+
 def _execute(
     make: Callable[[], Any],
     out: str | os.PathLike[str],
@@ -157,6 +164,7 @@ def _execute(
     **how: Any,
 ) -> "Run":
     """Start the ranks, run the experiment that `make` returns, and return the Run."""
+    _check_progress(progress)
     from fedmpi.comm.alike import alike
     from fedmpi.comm.start import ending_together, start
     from fedmpi.experiment.portable import hold_to_level

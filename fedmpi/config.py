@@ -7,6 +7,7 @@ messages, by the class that the name refers to.
 import math
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -287,10 +288,10 @@ def _set(tree: dict[str, Any], override: str) -> None:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"--set {override}: must be section.key=value")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except (ValueError, RecursionError):
-        value = text.strip()
+    value = text.strip()
+    with suppress(ValueError, RecursionError):
+        found = tomllib.loads(f"value = {value}")
+        value = found["value"] if len(found) == 1 else value  # further lines are no value
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
+from datetime import date, time
 from difflib import get_close_matches
 
 _BARE = re.compile("[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
@@ -139,4 +140,4 @@ def typed(value: object) -> str:
         pairs = (f"{key if _BARE.fullmatch(str(key)) else typed(key)} = {typed(item)}"
                  for key, item in value.items())
         return f"{{{', '.join(pairs)}}}"
-    return repr(value)
+    return str(value) if isinstance(value, date | time) else repr(value)

@@ -10,6 +10,14 @@ from typing import Any
 
 from fedmpi.errors import ConfigError
 
+# A method, the attribute that states a fact about it, and the value that a class with a method of
+# its own must not inherit.
+_FACTS = (
+    ("message", "sends_as_planned", True,
+     "changes what clients send: also write sends_as_planned = False in the class, or True if "
+     'clients still send only "weights", on plan.up'),
+    ("learn", "learns", False, "is called only if the class has learns = True: also write this"),
+)  # fmt: skip
 _LIKE = 0.75  # ratio of difflib from which a name counts as a misspelt known name
 
 
@@ -18,7 +26,8 @@ def misfit(cls: type) -> str:
 
     A method that overrides one of fedmpi's must be of the same kind, and take the same arguments in
     the same order. Other public names must not resemble one of fedmpi's, since a misspelt method
-    would never be called. A class with another `message` must say whether plans give its bytes.
+    would never be called. A class with another `message` must say whether plans give its bytes,
+    and with another `learn` that it learns.
     """
     bases = list(filter(_ours, cls.__mro__))
     known = {"__init__": _alone} | {
@@ -57,14 +66,13 @@ def made(cls: type, *given: Any) -> Any:
 
 
 def _undeclared(cls: type) -> str:
-    """Return the fault that `message` is new while a promise about the former one is inherited."""
-    for base in cls.__mro__:
-        if "sends_as_planned" in vars(base):
-            break
-        if "message" in vars(base) and getattr(cls, "sends_as_planned", False):
-            return (f"{base.__qualname__}.message changes what clients send: also write "
-                    "sends_as_planned = False in the class, or True if clients still send only "
-                    '"weights", on plan.up')
+    """Return the fault that a method is new, while a fact about the former method is inherited."""
+    for method, fact, inherited, advice in _FACTS:
+        for base in cls.__mro__:
+            if fact in vars(base):
+                break
+            if method in vars(base) and getattr(cls, fact, None) is inherited:
+                return f"{base.__qualname__}.{method} {advice}"
     return ""
 
 

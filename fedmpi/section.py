@@ -177,6 +177,8 @@ def _wanted(fault: Fault) -> str:
         return f"an array of at most {about['max_length']}"
     if kind == "too_short":
         return f"an array of at least {about['min_length']}"
+    if kind == "string_unicode":
+        return "a text in UTF-8"
     if kind in ("string_pattern_mismatch", "string_too_long"):
         return "a text of 1 to 200 characters, none of them a control character"
     if kind == "literal_error":

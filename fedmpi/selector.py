@@ -60,10 +60,17 @@ class Selector(ABC):
 
     It must give the same result on every rank. It may therefore use only `rng_for`, its arguments,
     and the rows passed to `learn` and `begun`.
+
+    Attributes
+    ----------
+    learns : bool
+        True if the rule needs the clients' rows, with their losses. Only then `learn` is called,
+        and only without it does noise at the server bound epsilon.
     """
 
     Keys: ClassVar[type[Section]] = Section
     name: ClassVar[str] = ""
+    learns: bool = False
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -11,7 +11,7 @@ The units that any client sent are marked, at a level (layout.py) as coarse as t
 supports allow, so that the ranks exchange only these units.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -44,8 +44,9 @@ class Total:
     sum : int64[P], or float32[P] if not exact
     cover : int64[U] or float32[U], empty if fill is "zero"
         Total weight of the clients that sent each unit of `level`, in the same scale as `sum`.
-    all : int or float
-        Total weight of all clients added, in the same scale.
+    all : int64, or float64 if not exact
+        Total weight of all clients added, in the same scale. A float32 would drift by more than
+        SLACK with a hundred clients.
     touched : uint8[U]
         1 for each unit to which anything was added, even zeros.
     """
@@ -63,7 +64,7 @@ class Total:
         self.sum: AnyArray = np.zeros(layout.size, dtype)
         self.cover: AnyArray = np.zeros(0 if fill == "zero" else units, dtype)
         self.touched: Flags = np.zeros(units, np.uint8)
-        self.all: Any = dtype(0)
+        self.all: Any = np.int64(0) if exact else np.float64(0)
         self._shift: Reals | None = None
 
     def add(self, values: Vector, share: float, support: Support | None = None) -> None:
@@ -71,7 +72,8 @@ class Total:
 
         Values outside the support are not read. The support may have this total's level or a
         coarser one. Raises ClientError if a value does not fit an exact sum, and FedmpiError if the
-        support is finer or the shares add up to more than one. In these cases nothing is added.
+        values are no float32[P], if the support is finer or of another model, or if the shares add
+        up to more than one. In these cases nothing is added.
         """
         support = Support.all(self.layout) if support is None else support
         self.check(values, share, support)
@@ -92,6 +94,7 @@ class Total:
         self, values: Vector, share: float, support: Support, waiting: float = 0.0
     ) -> None:
         """Raise the errors of `add`, with shares of `waiting` counted as added; add nothing."""
+        self._check_sizes(values, support)
         if LEVELS.index(support.level) > LEVELS.index(self.level):
             raise FedmpiError(
                 f"a sum over clients by {self.level} got a support by {support.level}; let the "
@@ -108,6 +111,23 @@ class Total:
             found = f"{largest:g} is too large for" if largest < np.inf else "NaN or infinity in"
             raise ClientError(f"{found} a sum over clients, which takes numbers below "
                               f"{int(kernels.sums.LIMIT):,}")
+
+    def _check_sizes(self, values: Any, support: Support) -> None:
+        """Raise FedmpiError unless the kernels, which check no sizes, can read the arguments."""
+        size, units = self.layout.size, support.starts.size - 1
+        plain = isinstance(values, np.ndarray)
+        if not plain or values.dtype != np.float32 or values.shape != (size,):
+            found = f"{values.dtype}{list(values.shape)}" if plain else type(values).__name__
+            raise FedmpiError(
+                f"a sum over clients got values {found}; they must be float32[{size}], a number "
+                "for each coordinate"
+            )
+        if support.layout.size != size or support.keep.shape != (units,):
+            raise FedmpiError(
+                f"a sum over clients got a support by {support.level} with {support.keep.size} "
+                f"flags for {support.layout.size:,} coordinates; the support must be of the sum's "
+                f"model, which has {size:,}, with a flag for each unit"
+            )
 
     def mean(self, old: Vector) -> Vector:
         """Return the mean by `fill`, float32[P], with `old` where no client added anything."""
@@ -194,10 +214,14 @@ Sums: TypeAlias = Mapping[str, Total]
 
 
 class Pending:
-    """One client's additions to a Total, which take effect only with `commit`."""
+    """One client's additions to a Total, which take effect only with `commit`.
 
-    def __init__(self, name: str, total: Total) -> None:
-        self._name, self._total = name, total
+    `lasting` are arrays that do not change before. Values in other arrays are copied, so that a
+    method may write to an array after it has added it.
+    """
+
+    def __init__(self, name: str, total: Total, lasting: Sequence[Vector] = ()) -> None:
+        self._name, self._total, self._lasting = name, total, lasting
         self._waiting: list[tuple[Vector, float, Support]] = []
 
     def add(self, values: Vector, share: float, support: Support | None = None) -> None:
@@ -208,7 +232,8 @@ class Pending:
             self._total.check(values, share, support, waiting)
         except ClientError as error:
             raise ClientError(f"its {self._name}: {error}") from None
-        self._waiting.append((values, share, support))
+        lasts = any(values is array for array in self._lasting)
+        self._waiting.append((values if lasts else values.copy(), share, support))
 
     def commit(self) -> None:
         """Add the pending additions to the Total."""
@@ -217,23 +242,31 @@ class Pending:
 
 
 @contextmanager
-def one_client(sums: Sums) -> Iterator[dict[str, Pending]]:
+def one_client(sums: Sums, lasting: Sequence[Vector] = ()) -> Iterator[dict[str, Pending]]:
     """Yield the sums for the additions of one client, either all of which are made or none.
 
-    None are made if the block raises.
+    None are made if the block raises. The block must not write to the arrays `lasting`.
     """
-    pending = {name: Pending(name, total) for name, total in sums.items()}
+    pending = {name: Pending(name, total, lasting) for name, total in sums.items()}
     yield pending
     for one in pending.values():
         one.commit()
 
 
 def detached(state: State, sums: Sums) -> State:
-    """Return a state with copies of its arrays that share memory with sums, which are reused."""
+    """Return a state with copies of its arrays that share memory with sums, which are reused.
+
+    All arrays are in the form in which they come back from a checkpoint, row by row and in the
+    byte order of this machine, so that a resumed run adds up their values in the same order.
+    """
     lent = [of for total in sums.values() for of in (total.sum, total.cover, total.touched)]
+    plain = {
+        name: np.asarray(array, array.dtype.newbyteorder("="), order="C")
+        for name, array in state.items()
+    }
     return {
         name: array.copy() if any(np.may_share_memory(array, of) for of in lent) else array
-        for name, array in state.items()
+        for name, array in plain.items()
     }
 
 

@@ -19,15 +19,14 @@ from fedmpi.kernels._llvm import (
     lanes_of,
     load,
     store,
-    word_from,
 )
 from fedmpi.kernels._tile import WIDTH, addition
 
 _LANES = range(8)
-_SET = [[j for j in _LANES if byte >> j & 1] for byte in range(256)]
+SET = [[j for j in _LANES if byte >> j & 1] for byte in range(256)]
 # For each byte of flags, the lane that every lane of the result comes from; none for 128.
-_COMPRESS = [places + [128] * (8 - len(places)) for places in _SET]
-_EXPAND = [[sum(place < j for place in places) % 8 for j in _LANES] for places in _SET]
+_COMPRESS = [places + [128] * (8 - len(places)) for places in SET]
+_EXPAND = [[sum(place < j for place in places) % 8 for j in _LANES] for places in SET]
 
 _AVX512 = WIDTH == 16
 # AVX alone has registers of 8 lanes too, but adds 4 whole numbers at once.
@@ -84,18 +83,6 @@ def emit_expand16(
     return b.sub(end, at)
 
 
-def store_compressed64(
-    b: ir.IRBuilder, vector: ir.Value, flags: ir.Value, array: ir.Value, at: ir.Value
-) -> None:
-    """Write the flagged bytes of 64 to array[at], ...; up to 64 bytes may be overwritten."""
-    if not AVX2:
-        store(b, compress(b, vector, flags), array, at)
-        return
-    for part, byte in enumerate(bytes_of(b, word_from(b, flags), 8)):
-        store(b, compress_bytes8(b, vector, part, byte), array, at)
-        at = b.add(at, b.ctpop(byte))
-
-
 def compress_bytes8(b: ir.IRBuilder, vector: ir.Value, part: int, byte: ir.Value) -> ir.Value:
     """Return the bytes 8 part + j of `vector` with bit j of `byte`, in front and before zeros.
 
@@ -107,6 +94,17 @@ def compress_bytes8(b: ir.IRBuilder, vector: ir.Value, part: int, byte: ir.Value
     order = b.shuffle_vector(order, order, constant(I32, 16, [*_LANES] * 2))
     found = call(b, "llvm.x86.ssse3.pshuf.b.128", given.type, [given, order])
     return b.shuffle_vector(found, found, constant(I32, 8, [*_LANES]))
+
+
+def shuffled16(
+    b: ir.IRBuilder, vector: ir.Value, first: int, byte: ir.Value, name: str, table: list[list[int]]
+) -> ir.Value:
+    """Return the 16 bytes of `vector` from `first` on, in the order that `table` has for `byte`.
+
+    An entry of 128 gives 0. For processors with AVX2.
+    """
+    given = b.shuffle_vector(vector, vector, constant(I32, 16, list(range(first, first + 16))))
+    return call(b, "llvm.x86.ssse3.pshuf.b.128", given.type, [given, _row(b, byte, name, table)])
 
 
 def bytes_of(b: ir.IRBuilder, word: ir.Value, count: int) -> list[ir.Value]:
@@ -141,11 +139,12 @@ def _permuted(
 
 
 def _row(b: ir.IRBuilder, byte: ir.Value, name: str, table: list[list[int]]) -> ir.Value:
-    """Return a row of 8 bytes of `table`, which is the constant `name` in the compiled module."""
+    """Return a row of bytes of `table`, which is the constant `name` in the compiled module."""
     rows = b.module.globals.get(name)
     if rows is None:
-        kind = ir.ArrayType(lanes_of(I8, 8), len(table))
+        lanes = len(table[0])
+        kind = ir.ArrayType(lanes_of(I8, lanes), len(table))
         rows = ir.GlobalVariable(b.module, kind, name)
-        rows.initializer = ir.Constant(kind, [constant(I8, 8, row) for row in table])
+        rows.initializer = ir.Constant(kind, [constant(I8, lanes, row) for row in table])
         rows.linkage, rows.global_constant = "internal", True
     return b.load(b.gep(rows, [I32(0), byte]))

@@ -6,9 +6,10 @@ Each step is written twice, like the steps of `kernels._vector`.
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numpy.typing import NDArray
 
-from fedmpi.kernels._compression import AVX2, bytes_of, compress_bytes8, store_compressed64
+from fedmpi.kernels._compression import AVX2, SET, bytes_of, compress_bytes8, shuffled16
 from fedmpi.kernels._llvm import (
     I1,
     I8,
@@ -18,6 +19,7 @@ from fedmpi.kernels._llvm import (
     compress,
     constant,
     flags_from,
+    frozen,
     lanes_of,
     load,
     splat,
@@ -25,6 +27,14 @@ from fedmpi.kernels._llvm import (
     vectorised,
     word_from,
 )
+
+_NONE = 128  # the byte that makes a shuffle put 0
+# For each byte of flags, the bytes that 16 bytes of the result come from: first those of the
+# flagged lanes of 16 bits; then the first of each pair, and the second of those flagged.
+_COMPRESS16 = [[2 * j + k for j in places for k in (0, 1)] + [_NONE] * (16 - 2 * len(places))
+               for places in SET]
+_PAIRS = [[2 * j + k for j in range(8) for k in (0, 1) if not k or j in places]
+          + [_NONE] * (8 - len(places)) for places in SET]
 
 
 def _emit_signs64(b: ir.IRBuilder, stream: ir.Value, i: ir.Value) -> ir.Value:
@@ -73,11 +83,24 @@ def _emit_gaps32(
     low = b.and_(gaps, constant(I16, 32, 127))
     flag = b.select(more, constant(I16, 32, 128), constant(I16, 32, 0))
     words = b.or_(b.or_(low, flag), b.shl(high, constant(I16, 32, 8)))
-    bytes_ = b.bitcast(words, lanes_of(I8, 64))
-    flags = b.or_(b.icmp_unsigned("!=", bytes_, constant(I8, 64, 0)), constant(I1, 64, [1, 0] * 32))
-    store_compressed64(b, bytes_, flags, stream, at)
+    pairs, more = b.bitcast(words, lanes_of(I8, 64)), word_from(b, more)
+    if AVX2:
+        _put_pairs_by_8(b, pairs, more, stream, at)
+    else:
+        second = b.icmp_unsigned("!=", pairs, constant(I8, 64, 0))
+        flags = b.or_(second, constant(I1, 64, [1, 0] * 32))
+        store(b, compress(b, pairs, flags), stream, at)
     fits = b.icmp_unsigned("==", b.bitcast(large, I32), I32(0))
-    return b.select(fits, b.ctpop(word_from(b, flags)), I64(0))
+    return b.select(fits, b.add(b.ctpop(more), I64(32)), I64(0))
+
+
+def _put_pairs_by_8(
+    b: ir.IRBuilder, pairs: ir.Value, more: ir.Value, stream: ir.Value, at: ir.Value
+) -> None:
+    """Write the first byte of 32 pairs, and the second of those with a bit of `more`."""
+    for part, byte in enumerate(bytes_of(b, more, 4)):
+        store(b, shuffled16(b, pairs, 16 * part, byte, "fedmpi_pairs", _PAIRS), stream, at)
+        at = b.add(at, b.add(b.ctpop(byte), I64(8)))
 
 
 @vectorised(_emit_gaps32)
@@ -105,13 +128,23 @@ def _emit_block64(
     zero = constant(I8, 64, 0)
     following = b.shuffle_vector(bytes_, zero, constant(I32, 64, list(range(1, 65))))
     more = b.icmp_signed("<", bytes_, zero)
-    flags = flags_from(b, starts, 64)
-    wasted = b.and_(b.and_(more, flags), b.icmp_unsigned("==", following, zero))
+    ends = word_from(b, b.and_(more, b.icmp_unsigned("==", following, zero)))
+    # Frozen, so that LLVM does not move its 64 flags past the branch, one register for each.
+    wasted = frozen(b, b.and_(ends, starts))
     low, high = b.and_(bytes_, constant(I8, 64, 127)), b.select(more, following, zero)
-    put = _put_by_8 if AVX2 else _put_by_16
-    last = put(b, low, high, starts, b.trunc(before, I32), out, at)
-    clean = b.icmp_unsigned("==", b.bitcast(wasted, I64), I64(0))
-    return b.select(clean, b.zext(last, I64), I64(-1))
+    given, before = (low, high, starts), b.trunc(before, I32)
+    if AVX2:
+        large = b.icmp_unsigned(">=", high, constant(I8, 64, 64))
+        slot = cgutils.alloca_once(b, I32)
+        with b.if_else(b.icmp_unsigned("==", b.bitcast(large, I64), I64(0))) as (small, others):
+            with small:
+                b.store(_put_small_by_8(b, *given, before, out, at), slot)
+            with others:
+                b.store(_put_by_8(b, *given, before, out, at), slot)
+        last = b.load(slot)
+    else:
+        last = _put_by_16(b, *given, before, out, at)
+    return b.select(b.icmp_unsigned("==", wasted, I64(0)), b.zext(last, I64), I64(-1))
 
 
 def _put_by_16(
@@ -144,6 +177,35 @@ def _put_by_8(
         at = b.add(at, count)
         empty = b.sub(I32(8), b.trunc(count, I32))  # lanes that the sums count as 0 + 1
         total = b.add(total, b.sub(last, empty))
+    return total
+
+
+def _put_small_by_8(
+    b: ir.IRBuilder, low: ir.Value, high: ir.Value, starts: ir.Value, total: ir.Value,
+    out: ir.Value, at: ir.Value,
+) -> ir.Value:
+    """Do the same for gaps below 8192: those that begin in 8 bytes add up to fewer than 2**16.
+
+    At most four of them have two bytes.
+    """
+    kind, zero = lanes_of(I16, 16), constant(I16, 16, 0)
+    for part in range(0, 64, 16):
+        lanes = constant(I32, 16, list(range(part, part + 16)))
+        low16, high16 = (b.zext(b.shuffle_vector(v, v, lanes), kind) for v in (low, high))
+        gaps = b.or_(low16, b.shl(high16, constant(I16, 16, 7)))
+        word = b.lshr(starts, I64(part))
+        gaps = b.add(gaps, constant(I16, 16, 1))
+        sums = b.select(flags_from(b, word, 16), gaps, zero)
+        for step in (1, 2, 4):
+            shift = [lane - step if lane % 8 >= step else 16 for lane in range(16)]
+            sums = b.add(sums, b.shuffle_vector(sums, zero, constant(I32, 16, shift)))
+        for half, byte in enumerate(bytes_of(b, word, 2)):
+            bytes_ = b.bitcast(sums, lanes_of(I8, 32))
+            found = shuffled16(b, bytes_, 16 * half, byte, "fedmpi_compress8x16", _COMPRESS16)
+            wide = b.zext(b.bitcast(found, lanes_of(I16, 8)), lanes_of(I32, 8))
+            store(b, b.add(wide, splat(b, total, 8)), out, at)
+            at = b.add(at, b.ctpop(byte))
+            total = b.add(total, b.zext(b.extract_element(sums, I32(8 * half + 7)), I32))
     return total
 
 

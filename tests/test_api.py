@@ -74,6 +74,12 @@ def test_a_wrong_call_says_what_is_wanted(message, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_progress_must_be_a_function(tmp_path):
+    with pytest.raises(ConfigError, match="progress = True: give a function of a round's columns"):
+        fedmpi.run(TREE, out=tmp_path / "a.h5", progress=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_error_of_own_code_is_raised_as_it_is_and_the_next_run_works(tmp_path):
     class Breaks(fedmpi.Algorithm, name="test-breaks"):
         def plan(self, state, round, client):

@@ -194,6 +194,22 @@ def test_a_fault_is_named_with_its_place_value_and_remedy(message):
     assert caught.value.exit_code == 2
 
 
+def test_an_override_of_several_lines_is_one_value():
+    """Its further lines were left out without a word."""
+    with pytest.raises(ConfigError, match=r'rounds = "5\\nrun.seed=7": must be a whole number'):
+        read("", "a.toml", ["run.rounds=5\nrun.seed=7"])
+    assert read("", "a.toml", ["run.name = \n'a'\n"]).run.name == "a"
+
+
+def test_a_date_and_bytes_that_are_no_text_are_shown_as_in_toml():
+    with pytest.raises(ConfigError, match=r"run.seed = 1979-05-27: must be a whole number"):
+        read("[run]\nseed = 1979-05-27", "a.toml")
+    with pytest.raises(ConfigError, match=r"run.seed = 07:32:00: must be a whole number"):
+        read("", "a.toml", ["run.seed=07:32:00"])
+    with pytest.raises(ConfigError, match=r'run.name = "\\udcff": must be a text in UTF-8$'):
+        read("", "a.toml", ["run.name=\udcff"])
+
+
 @pytest.mark.parametrize("override", ["run.seed", "=3", "run..seed=3", "run.seed.x=3"])
 def test_a_malformed_override_is_refused(override):
     with pytest.raises(ConfigError, match="--set"):

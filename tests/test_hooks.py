@@ -107,6 +107,14 @@ def test_another_message_comes_with_a_word_on_its_bytes(name):
         assert hooks.misfit(of(base, message=message, sends_as_planned=planned)) == ""
 
 
+def test_a_selector_that_learns_says_so():
+    mine = {"select": Selects.select, "learn": lambda self, rows: None}
+    fault = hooks.misfit(of(fedmpi.Selector, **mine))
+    assert fault == "Mine.learn is called only if the class has learns = True: also write this"
+    assert hooks.misfit(of(fedmpi.Selector, learns=True, **mine)) == ""
+    assert hooks.misfit(of(SELECTORS["oort"], learn=mine["learn"])) == ""
+
+
 def test_a_metric_is_made_without_arguments():
     found = hooks.misfit(of(fedmpi.Metric, __init__=lambda self, bins: None))
     assert found == "Mine.__init__ takes (self, bins); it must take (self)"

@@ -5,7 +5,7 @@ import pytest
 
 from fedmpi.errors import ClientError, FedmpiError
 from fedmpi.layout import ONE, Support
-from fedmpi.totals import Total, one_client, union
+from fedmpi.totals import Pending, Total, one_client, union
 from tests.models import TINY, WEIGHTS
 
 
@@ -101,6 +101,44 @@ def test_shares_beyond_one_are_refused_before_a_sum_can_wrap():
     assert total.weight == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("clients", [78, 10_000])
+def test_shares_of_many_clients_add_up_to_one_in_a_fast_sum_too(clients):
+    total, old = Total(ONE, exact=False), np.zeros(1, np.float32)
+    for _ in range(clients):
+        total.add(np.full(1, 3, np.float32), 1 / clients)
+    assert total.weight == pytest.approx(1, abs=1e-7)
+    assert total.mean(old).tolist() == pytest.approx([3], rel=1e-3)  # float32 drifts
+    with pytest.raises(FedmpiError, match=r"share 0\.01 after 1; .* add up to at most 1"):
+        total.add(np.ones(1, np.float32), 0.01)
+
+
+@pytest.mark.parametrize(("values", "found"), [
+    (np.ones(5, np.float32), r"float32\[5\]"),
+    (np.ones((4, 5), np.float32), r"float32\[4, 5\]"),
+    (np.linspace(0, 1, 20), r"float64\[20\]"),
+    (np.ones(20, np.int32), r"int32\[20\]"),
+    ([1.0] * 20, "list"),
+])
+def test_values_of_another_form_are_refused_before_a_kernel_reads_them(values, found):
+    """A kernel would read beyond a short array, and the bits of a float64 as two numbers."""
+    total = Total(TINY)
+    for given in (total, Pending("weights", total)):
+        with pytest.raises(FedmpiError, match=rf"got values {found}; they must be float32\[20\]"):
+            given.add(values, 0.5)
+    assert not total.sum.any() and not total.touched.any() and total.weight == 0
+
+
+@pytest.mark.parametrize(("support", "found"), [
+    (Support.all(ONE), "model with 1 flags for 1 coordinates"),
+    (Support(TINY, "layer", np.ones(1, np.uint8)), "layer with 1 flags for 20 coordinates"),
+])
+def test_a_support_of_another_model_or_without_some_flags_is_refused(support, found):
+    total = Total(TINY, "row")
+    with pytest.raises(FedmpiError, match=rf"support by {found}; .* sum's model, which has 20"):
+        total.add(WEIGHTS, 0.5, support)
+    assert not total.sum.any() and not total.touched.any() and total.weight == 0
+
+
 def test_a_support_that_is_finer_than_the_sum_is_refused_before_anything_is_added():
     total = Total(TINY, "layer")
     with pytest.raises(FedmpiError, match=r'by layer got a support by row; .* level = "row"'):
@@ -121,6 +159,21 @@ def test_one_clients_additions_count_together_or_not_at_all():
     assert not any(total.touched.any() or total.sum.any() for total in sums.values())
     give(3)
     assert sums["loss"].mean(np.zeros(1, np.float32)).tolist() == [3]
+
+
+def test_an_array_may_be_used_again_after_it_was_added():
+    """A method of a user may square its change in place; arrays of the message are not copied."""
+    sums, part = {"change": Total(ONE), "squares": Total(ONE)}, np.full(1, 2, np.float32)
+    with one_client(sums, [part]) as own:
+        change = np.full(1, 3, np.float32)
+        own["change"].add(change, 0.5)
+        np.square(change, out=change)
+        own["squares"].add(change, 0.5)
+        change[:] = np.nan
+        own["change"].add(part, 0.5)
+        assert own["change"]._waiting[-1][0] is part
+    old = np.zeros(1, np.float32)
+    assert sums["change"].mean(old).tolist() == [2.5] and sums["squares"].mean(old).tolist() == [9]
 
 
 def test_what_one_client_adds_twice_counts_twice_against_the_limit_of_shares():

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedmpi.analysis import quantities
 from fedmpi.arrays import Reals
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, counted, listed
 from fedmpi.record.reader import Run
 
 
@@ -60,6 +60,9 @@ class Comparison:
 
 BYTES = ("bytes_up_to", "bytes_down_to", "bytes_to")
 PAID = ("rounds_to", *BYTES, "seconds_to")
+NO_ACCURACY = ("no run has a round with a test accuracy. Losses and metrics: see the report, and "
+               "the columns of fedmpi table.")
+MOST_NAMED = 4  # unfinished runs in a caution
 
 
 def compare(runs: Sequence[Run], target: float | None = None) -> Comparison:
@@ -117,8 +120,8 @@ def common_target(runs: Sequence[Run]) -> tuple[float | None, str]:
     """
     begun = [(evaluated(run), name) for run, name in zip(runs, labels(runs), strict=True)
              if evaluated(run).size or run.status == "finished"]
-    if not begun:
-        return None, "No target: no run has a round with a test accuracy."
+    if not any(accuracy.size for accuracy, _ in begun):
+        return None, f"No target: {NO_ACCURACY}"
     lowest, name = min((float(accuracy.max(initial=-1)), name) for accuracy, name in begun)
     if lowest <= 0:
         return None, f"No target: {name} has no round with a test accuracy above 0."
@@ -151,8 +154,19 @@ def cautions(runs: Sequence[Run]) -> Iterator[str]:
             yield (f"Beware: {label} has a schedule over the rounds, which was "
                    f"{', then '.join(parts)} and changed there; an unbroken run is a different "
                    "experiment.")
-    if any(run.status == "running" for run in runs):
-        yield "Beware: a run has not ended yet, or was killed."
+    ended = {"running": "running or killed"}
+    unfinished = [f"{label} ({ended.get(run.status, run.status)}, {progress(run)})"
+                  for run, label in zip(runs, labels(runs), strict=True)
+                  if run.status != "finished"]
+    if unfinished:
+        yield ("Beware: unfinished runs count as far as they got: "
+               f"{listed(unfinished, MOST_NAMED)}.")
+
+
+def progress(run: Run) -> str:
+    """Return the rounds that a run has done, such as "3 of 40 rounds"."""
+    done, planned = len(run.rounds), setting(run, "run", "rounds", "")
+    return f"{done} of {planned} rounds" if planned.isdecimal() else counted(done, "round")
 
 
 def setting(run: Run, section: str, key: str, otherwise: str = "-") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from fedmpi.analysis import quantities
 from fedmpi.analysis.configs import grouped
 from fedmpi.arrays import Bools, Reals
-from fedmpi.errors import ConfigError
+from fedmpi.errors import ConfigError, counted
 from fedmpi.record.reader import Run
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -50,9 +50,11 @@ def series(run: Run, axis: str, column: str = "test_accuracy") -> tuple[Reals, R
 def mean_curve(group: Sequence[Run], axis: str) -> tuple[Reals, Reals, Reals]:
     """Return (x, mean, deviation) float64[E] over the runs of a group, evaluation by evaluation.
 
-    Runs of a configuration evaluate in the same rounds; the shortest run ends the curve.
+    Runs of a configuration evaluate in the same rounds; the shortest run ends the curve. A run that
+    ended before its first evaluation does not count.
     """
     curves = [series(run, axis) for run in group]
+    curves = [curve for curve in curves if curve[0].size] or curves[:1]
     length = min(len(x) for x, _ in curves)
     x = np.mean([x[:length] for x, _ in curves], axis=0)
     ys = np.array([y[:length] for _, y in curves])
@@ -71,13 +73,14 @@ def text(runs: Sequence[Run], axes: Iterable[str] = tuple(AXES), width: int = 80
              for axis in axes]
     lines = [f"{LETTERS[i % 26]} {name}" for i, name in enumerate(found)]
     if not each:
-        lines = [f"{line}, {_of(len(group))}" for line, group in zip(lines, groups, strict=True)]
+        lines = [f"{line}, {_of(group)}" for line, group in zip(lines, groups, strict=True)]
     return "\n\n".join([*parts, "\n".join(lines)])
 
 
-def _of(count: int) -> str:
-    """Return the words for a curve of `count` runs."""
-    return f"mean of {count} runs" if count > 1 else "1 run"
+def _of(group: Sequence[Run]) -> str:
+    """Return how many runs of a group its curve is made of, in words."""
+    count = sum(series(run, "rounds")[0].size > 0 for run in group)
+    return f"mean of {count} runs" if count > 1 else counted(count, "run")
 
 
 def plot(curves: Sequence[tuple[Reals, Reals]], axis: Axis, width: int = 80,
@@ -87,7 +90,7 @@ def plot(curves: Sequence[tuple[Reals, Reals]], axis: Axis, width: int = 80,
     ys = np.concatenate([y for _, y in curves])
     head = f"test accuracy over {axis.title}"
     if not xs.size:
-        return f"{head}\n  no evaluated round yet"
+        return f"{head}\n  no round with a test accuracy"
     low, high = y_range(ys)
     right = float(xs.max()) or 1.0
     columns = width - 7
@@ -163,6 +166,7 @@ def x_labels(right: float, unit: tuple[float, str], columns: int) -> str:
     size, name = unit
     end = right / size
     step = round_step(end / 7) or end
+    step = step if name else max(step, 1.0)  # no half rounds
     count = int(end / step * (1 + 1e-9))
     line = [" "] * (columns + len(name) + 1)
     for i in range(count + 1):

@@ -73,6 +73,13 @@ def accuracy(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
+def score(accuracy: float, loss: float) -> str:
+    """Return an accuracy as a fact, the test loss of a task without accuracies, "" for neither."""
+    if not math.isnan(accuracy):
+        return f"accuracy {100 * accuracy:.1f} %"
+    return "" if math.isnan(loss) else f"test loss {digits(loss)}"
+
+
 def columns(
     rows: Sequence[Sequence[str]],
     right: Container[int] = (),

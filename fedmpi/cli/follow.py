@@ -3,6 +3,7 @@
 It needs neither MPI nor torch, and changes no file.
 """
 
+import math
 import os
 import shutil
 import sys
@@ -97,15 +98,16 @@ def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
 def facts(run: "Run") -> str:
     """Return one line on a run: rounds, accuracy, time left, speed, and totals since its start."""
     from fedmpi.analysis.compare import setting
-    from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
+    from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds, score
 
     rounds, done, wall = run.rounds, len(run.rounds), run.rounds["wall_time"]
     planned = setting(run, "run", "rounds", "")
     total = int(planned) if planned.isdecimal() and len(planned) < 19 else done
-    accuracy = run.rounds["test_accuracy"]
-    accuracy = accuracy[accuracy == accuracy]  # without NaN
+    tested = run.rounds["test_accuracy"], run.rounds["test_loss"]
+    last = [values[values == values][-1:] for values in tested]  # without NaN
+    shown = score(*(float(values[0]) if values.size else math.nan for values in last))
     words = [setting(run, "run", "name", ""), f"round {done}/{total}"]
-    words += [f"accuracy {100 * accuracy[-1]:.1f} %"] if accuracy.size else []
+    words += [shown] if shown else []
     first = max(0, done - 1 - RECENT)
     passed = float(wall[-1] - wall[first]) if done > 1 else 0.0
     if passed > 0 and run.status == "running":

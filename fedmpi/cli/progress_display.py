@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds
+from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds, score
 from fedmpi.cli.terminal import drop_output, on_terminal
 from fedmpi.errors import ResultError
 
@@ -47,7 +47,7 @@ class Silent:
 
     def __init__(self, name: str, sent: int = 0) -> None:
         self._name = name
-        self._accuracy = float("nan")
+        self._accuracy = self._loss = float("nan")  # of the last evaluation
         self._first: tuple[int, float] | None = None  # the first round seen here, and its end
         self._clients, self._bytes = 0, sent  # since then; of all rounds of the run
 
@@ -65,15 +65,16 @@ class Silent:
 
         Speed and time left leave out the first round seen here, which includes the start.
         """
-        accuracy, now = columns["test_accuracy"], monotonic()
-        self._accuracy = self._accuracy if accuracy != accuracy else accuracy
+        now = monotonic()
+        accuracy, loss = columns["test_accuracy"], columns["test_loss"]
+        if accuracy == accuracy or loss == loss:  # not NaN: an evaluation
+            self._accuracy, self._loss = accuracy, loss
         done = int(columns["round"]) + 1
         self._bytes += int(columns["bytes_up"]) + int(columns["bytes_down"])
         self._clients += int(columns["clients_completed"]) if self._first else 0
         self._first = self._first or (done, now)
         first, since = self._first
-        shown = "-" if self._accuracy != self._accuracy else f"{100 * self._accuracy:.1f} %"
-        facts = [f"accuracy {shown}"]
+        facts = [score(self._accuracy, self._loss) or "accuracy -"]
         passed = now - since
         if first < done and passed > 0:
             if done < rounds:

@@ -28,6 +28,7 @@ def write(weights: int | Integers | None, units: int) -> tuple[int, int, Octets]
         raise MessageError(
             f"encode: weights are {weights.dtype}{list(weights.shape)}, must be int64[{units}]"
         )
+    weights = np.ascontiguousarray(weights)  # of a view of every other count too
     choices = [(wire.I64_WEIGHTS, weights.view(np.uint8))]
     if units and weights.min() >= 0 and weights.max() < 2**32:
         choices.append((wire.U32_WEIGHTS, weights.astype("<u4").view(np.uint8)))

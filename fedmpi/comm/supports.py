@@ -68,11 +68,13 @@ def read(
         flags = keep
         if stop > len(layout.tensors):
             raise MessageError(f"message: segment of tensors {first} to {stop}; there are fewer")
-        if level == "coordinate":
+        if level == "coordinate" and kind != wire.PACKED:
             ends = [tensor.start for tensor in layout.tensors] + [layout.size]
             flags = keep[ends[first] : ends[stop]]
         elif (first, stop) != (0, len(layout.tensors)) or len(table) > 1:
-            raise MessageError(f"message: a support by {level} that is cut into segments")
+            raise MessageError(
+                f"message: a support by {level}, as {wire.KINDS[kind]}, that is cut into segments"
+            )
         if kind == wire.PACKED:
             _look_up(known, level, stream, keep)
         elif kind == wire.ROWS:

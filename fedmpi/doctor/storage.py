@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 from fedmpi.doctor import NOTE, OK, WRONG, Finding
 
@@ -58,7 +59,8 @@ def results(folder: Path, exists: bool, writable: bool) -> Finding | None:
         return Finding(WRONG, "results", f"{taken} is a file, not a folder", "choose another "
                        "folder: -o FOLDER/OUT.h5")
     if not exists:
-        return Finding(WRONG, "results", f"{folder} does not exist", f"mkdir -p {folder}")
+        return Finding(WRONG, "results", f"{folder} does not exist",
+                       f"mkdir -p {quote(str(folder))}")
     if not writable:
         return Finding(WRONG, "results", f"{folder} cannot be written", "choose another folder: "
                        "-o FOLDER/OUT.h5")

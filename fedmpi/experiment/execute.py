@@ -27,10 +27,11 @@ from fedmpi.experiment.watch import watching
 from fedmpi.layout import Layout
 from fedmpi.record import checkpoint
 from fedmpi.record.digest import weights_sha256
-from fedmpi.round.columns import RoundRecord, names_of_rejected, rows_to_store
+from fedmpi.round.columns import RoundRecord, rows_to_store
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.loop import Simulation, StopSignal
 from fedmpi.round.progress import Progress
+from fedmpi.round.rejections import names_of_rejected
 
 if TYPE_CHECKING:
     from fedmpi.record.writer import Writer

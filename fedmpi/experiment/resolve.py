@@ -215,7 +215,7 @@ def _check_server(section: configuration.ServerSection, cls: type[Algorithm], pl
     why = "its clients send bits" if cls.bits else f"its clients train {cls.base!r}"
     raise ConfigError(
         f"{place}: server.optimizer = {section.optimizer!r}: moves the weights, but algorithm "
-        f"{cls.name} makes them in every round anew, and {why}; leave out [server]"
+        f"{cls.name} computes new weights in every round, and {why}; leave out [server]"
     )
 
 

@@ -72,17 +72,20 @@ class Constants:
 class Training:
     """Puts a module into training mode, but keeps its frozen norms in evaluation mode.
 
-    `module` is changed in place. A BatchNorm that sees a single value per channel, which torch
-    refuses, takes the value as the mean and 0 as the variance, as the kernels do. So its output is
-    the shift, and its running statistics move towards this mean and variance.
+    `module` is changed in place. It begins in training mode, whatever the modes in which its parts
+    were built, so that its first pass is like passes after an evaluation. A BatchNorm that sees a
+    single value per channel, which torch refuses, takes the value as the mean and 0 as the
+    variance, as the kernels do. So its output is the shift, and its running statistics move towards
+    this mean and variance.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._frozen = [part for part in module.modules() if is_frozen_norm(part)]
         for part in module.modules():
-            if type(part).forward is _BatchNorm.forward and not is_replaced(part):
+            if is_plain_norm(part):
                 vars(part)["forward"] = partial(_normalised, part)
+        module.train()
 
     def on(self) -> None:
         """Put the module into training mode."""
@@ -95,6 +98,16 @@ class Training:
 def is_replaced(part: nn.Module) -> bool:
     """Return True if the forward pass of this single module has been replaced."""
     return "forward" in vars(part)
+
+
+def is_plain_norm(part: nn.Module) -> bool:
+    """Return True for a BatchNorm with torch's own forward pass."""
+    return type(part).forward is _BatchNorm.forward and not is_replaced(part)
+
+
+def is_own_norm(part: nn.Module) -> bool:
+    """Return True for a BatchNorm with a forward pass of the user's."""
+    return isinstance(part, _BatchNorm) and not is_plain_norm(part)
 
 
 def _normalised(part: Any, x: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.constants import Constants, Training
 from fedmpi.learn.debug_steps import DebugSteps, moving_rows
 from fedmpi.learn.draws import Draws
-from fedmpi.learn.kinds import kind_of, row_axis, tensors_in
+from fedmpi.learn.kinds import along, kind_of, row_axis, tensors_in
 from fedmpi.learn.layout_of import layer_modules
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.networks import Network
@@ -144,9 +144,7 @@ def masked_outputs(module: nn.Module, layout: Layout, backward: Backward) -> Ite
 def _mask_on(keep: Bools, axis: int) -> Callable[[nn.Module, Any, Any], None]:
     def hook(part: nn.Module, inputs: Any, output: Any) -> None:
         for values in tensors_in(output):
-            shape = [1] * values.dim()
-            shape[axis] = -1
-            mask = torch.tensor(keep, dtype=torch.float32).reshape(shape)
+            mask = along(torch.tensor(keep, dtype=torch.float32), values, axis)
             if values.requires_grad:
                 values.register_hook(mask.mul)
 

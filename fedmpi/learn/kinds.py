@@ -41,6 +41,17 @@ def row_axis(part: nn.Module) -> int:
     return 1 if kind_of(part) in ("conv", "norm") else -1
 
 
+def along(rows: torch.Tensor, values: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return a number for each row, [rows], in a shape that broadcasts over `values`.
+
+    `axis` is the axis of the rows in `values`. A single number has no axes, and one row.
+    """
+    shape = [1] * values.dim()
+    if shape:
+        shape[axis] = -1
+    return rows.view(shape)
+
+
 def rows_of(part: Any) -> int:
     """Return the number of rows: leading blocks of the weight, one per channel, unit or entry.
 

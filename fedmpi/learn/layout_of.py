@@ -16,7 +16,7 @@ from fedmpi.learn.trace import Call, Trace
 
 __all__ = ["bind", "flat_weights", "kind_of", "layer_modules", "layout_of", "own", "row_axis"]
 _COUNTS = ("macs", "frozen", "products", "from_data", "from_itself")  # the counts of a Layer
-_COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
+COUNTER = "num_batches_tracked"  # only read by BatchNorm(momentum=None), which is refused
 
 
 def layout_of(module: nn.Module, sample: ArrayLike | torch.Tensor, labels: int = 0) -> Layout:
@@ -113,7 +113,7 @@ def own(part: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
         return
     for name, buffer in part.named_buffers(recurse=False):
         # A buffer that is not in the state dict is a constant, not part of the model.
-        kept = name != _COUNTER and name not in part._non_persistent_buffers_set
+        kept = name != COUNTER and name not in part._non_persistent_buffers_set
         if kept and buffer.dtype == torch.float32:
             yield name, buffer, False
 

@@ -41,7 +41,8 @@ class TopFive(Accuracy, name="top-5"):
         """Return the number of right samples, and of all samples."""
         own = outputs[np.arange(len(targets)), targets]
         smaller = (outputs <= own[:, None]).sum(axis=1)  # including the class's own output
-        return np.array([(outputs.shape[1] - smaller < 5).sum(), len(targets)])
+        right = (outputs.shape[1] - smaller < 5) & ~np.isnan(own)
+        return np.array([right.sum(), len(targets)])
 
 
 class BalancedAccuracy(Metric, name="balanced-accuracy"):

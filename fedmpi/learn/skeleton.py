@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fedmpi.arrays import Bools
 from fedmpi.learn.input_gradient import input_gradient, pays
+from fedmpi.learn.kinds import along
 
 
 class Rows:
@@ -30,9 +31,7 @@ class Rows:
 
     def masked(self, gradient: Tensor, axis: int) -> Tensor:
         """Return `gradient` with zeros for the dropped rows along `axis`."""
-        shape = [1] * gradient.dim()
-        shape[axis] = -1
-        return gradient * self.mask.view(shape)
+        return gradient * along(self.mask, gradient, axis)
 
     def spread(self, gradient: Tensor, like: Tensor) -> Tensor:
         """Return the gradient of all rows, shaped as `like`: zero where a row is dropped."""

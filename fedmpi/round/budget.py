@@ -3,7 +3,6 @@
 from fedmpi import returned
 from fedmpi.privacy import Noise, Sampling, epsilon
 from fedmpi.round.fixed import Experiment
-from fedmpi.selectors import Selector
 from fedmpi.stages import Stage
 
 
@@ -46,7 +45,7 @@ def _only_changes(experiment: Experiment, noise: Noise) -> bool:
     """Return whether noise covers all that the server learns, in proportion to sensitivity."""
     algorithm = experiment.algorithm
     alone = set(algorithm.zero()) == {"weights"} and bool(experiment.layout.trained.all())
-    alone &= type(experiment.selector).learn is Selector.learn  # it would read the clients' losses
+    alone &= not experiment.selector.learns  # it would read the clients' losses
     whole = algorithm.level == "model" or algorithm.fill != "mean"
     even = experiment.config.clients.weighting == "uniform"
     return alone and (noise.local or (whole and even))

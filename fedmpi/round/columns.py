@@ -25,7 +25,6 @@ from fedmpi.world.energy import joules
 
 CLIENT = np.dtype([(column.name, column.dtype) for column in CLIENTS])
 """One row of /clients, as ranks exchange it."""
-NAMED = 10  # most clients that a message names
 SAMPLE = 1000  # client rows kept of a round with run.record_clients = "sample"
 
 
@@ -214,16 +213,6 @@ def rows_to_store(clients: AnyArray, which: str, seed: int, round: int) -> AnyAr
         return clients
     rng = rng_for(seed, "recorded", round)
     return clients[np.sort(rng.choice(len(clients), SAMPLE, replace=False, shuffle=False))]
-
-
-def names_of_rejected(reasons: Sequence[tuple[int, str]]) -> str:
-    """Return a text that names the rejected clients of [(client, reason)], or "" if none."""
-    alike: dict[str, list[str]] = {}  # clients by reason
-    for client, reason in reasons[:NAMED]:
-        alike.setdefault(reason, []).append(str(client))
-    found = [f"{', '.join(clients)}: {reason}" for reason, clients in alike.items()]
-    more = "; ..." if len(reasons) > NAMED else ""
-    return f"{len(reasons)} rejected ({'; '.join(found)}{more})" if reasons else ""
 
 
 def by_client(rows: AnyArray) -> AnyArray:

@@ -3,20 +3,19 @@
 The same loop runs every algorithm and contains no code for a particular one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from fedmpi import returned
 from fedmpi.arrays import AnyArray, Bools, Integers, Reals
 from fedmpi.comm.base import Comm
-from fedmpi.errors import RejectedError
 from fedmpi.exchange import Job
 from fedmpi.learn.evaluate import Score
 from fedmpi.record.schema import COLLECTIVES, PHASES
 from fedmpi.resident import peak
-from fedmpi.round import columns
+from fedmpi.round import columns, rejections
 from fedmpi.round.budget import epsilon_after
 from fedmpi.round.buffered import Buffered
 from fedmpi.round.cohort import Cohort
@@ -25,17 +24,13 @@ from fedmpi.round.fixed import Experiment
 from fedmpi.round.phases import Phases
 from fedmpi.round.placement import Placement
 from fedmpi.round.progress import Progress
+from fedmpi.round.rejections import Reasons
 from fedmpi.round.score import score_of
 from fedmpi.round.status import COMPLETED, REJECTED
 from fedmpi.round.synchronous import Synchronous
 from fedmpi.round.visit import Server, Visit, add_arrival, visits
 from fedmpi.totals import Sums, Total, detached, union
 from fedmpi.world.energy import grams
-
-Reasons: TypeAlias = Sequence[tuple[int, str]]
-"""(client, reason) of each rejected client."""
-REASON = np.dtype([("client", "<i8"), ("text", "S160")])
-"""A rejected client and the reason, as ranks exchange them."""
 
 
 class StopSignal(Protocol):
@@ -80,6 +75,7 @@ class Simulation:
         self.algorithm, self.memories = experiment.algorithm, experiment.memories
         self.state = self.algorithm.start(experiment.weights)
         returned.begun(self.state, experiment.layout, self.algorithm)
+        self.state = detached(self.state, {})
         self.next_round, self.virtual_time = 0, 0.0
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
@@ -111,10 +107,10 @@ class Simulation:
             if stopped or clients is None:
                 self._discard()
                 return None
-            reasons = self._gathered(reasons) if rejected else ()
+            reasons = rejections.gathered(reasons, self.comm) if rejected else ()
             if rejected > experiment.config.clients.max_rejected * len(ranks):
                 self._discard()
-                raise self._too_many(reasons, len(ranks))
+                raise rejections.too_many(experiment, round, reasons, len(ranks))
         self.memories.commit()
         with phases("reduce"):
             clients = columns.of_cohort(self.comm.gather_rows(clients), cohort.clients)
@@ -128,8 +124,7 @@ class Simulation:
         record = self._record(cohort, clients, sums, sent, score)
         record.rejected = reasons
         self.next_round += 1
-        experiment.selector.begun(cohort.begun)
-        experiment.selector.learn(columns.reported(clients))
+        self._tell_selector(cohort, clients)
         record.columns["collective"] = COLLECTIVES.index(summation.algorithm)
         record.columns["collective_regret"] = summation.regret
         return self._measured(record, phases, moved + summation.bytes, ranks, work)
@@ -169,23 +164,6 @@ class Simulation:
         stopped, asked, rejected = self.comm.sum_array(flags).tolist()
         self.stopping = bool(asked)
         return bool(stopped), rejected
-
-    def _gathered(self, reasons: Reasons) -> Reasons:
-        """Return [(client, reason)] of the rejected clients of all ranks, in order of client."""
-        rows = np.array([(client, text.encode()) for client, text in reasons], REASON)
-        rows = columns.by_client(self.comm.gather_rows(rows))
-        return [(int(client), text.decode(errors="replace")) for client, text in rows]
-
-    def _too_many(self, reasons: Reasons, clients: int) -> RejectedError:
-        """Return the error that names the rejected clients of a round."""
-        config, limit = self.experiment.config, self.experiment.config.clients.max_rejected
-        more = "" if config.server.optimizer == "average" else " or server.lr"
-        return RejectedError(
-            f"round {self.next_round}: of {clients} clients {columns.names_of_rejected(reasons)}; "
-            f"the run stops, since clients.max_rejected = {limit:g}\n"
-            f"{self.algorithm.remedy}{more} and run again, or resume with a larger "
-            "clients.max_rejected"
-        )
 
     def _train(
         self, cohort: Cohort, mine: Bools, sums: dict[str, Total], sent: columns.Sent
@@ -283,6 +261,13 @@ class Simulation:
         found["model_density"] = density
         layers = sent.layers(columns.could_send(clients))
         return columns.RoundRecord(found, clients, layers, experiment.metrics_of(score))
+
+    def _tell_selector(self, cohort: Cohort, clients: AnyArray) -> None:
+        """Pass the clients of a finished round to the rule of selection."""
+        selector = self.experiment.selector
+        selector.begun(cohort.begun)
+        if selector.learns:
+            selector.learn(columns.reported(clients))
 
     def _measured(
         self, record: columns.RoundRecord, phases: Phases, mpi_bytes: int, ranks: Integers,

@@ -95,9 +95,14 @@ class ClientStore:
         return self._filed.get(key) if key in self._filed else pack(self._held[key])
 
     def prepare(self, client: int, arrays: Memory) -> None:
-        """Set aside a client's next memory, a dict of arrays, which takes effect with `commit`."""
+        """Set aside a client's next memory, a dict of arrays, which takes effect with `commit`.
+
+        Arrays are kept in the form in which they come back from the disk or another rank, so that
+        no result depends on where the memory was.
+        """
         self._prepared.add(client)
-        self._put((client, "prepared"), arrays)
+        held = {name: _by_itself(little_endian(array)) for name, array in arrays.items()}
+        self._put((client, "prepared"), held)
 
     def commit(self) -> None:
         """Replace memories by those that were prepared."""
@@ -184,6 +189,13 @@ class ClientStore:
         arrays = self._held.pop(key, {})
         self._size -= _bytes(arrays)
         return arrays
+
+
+def _by_itself(array: AnyArray) -> AnyArray:
+    """Return an array, and a copy of it if it would keep a larger array in memory."""
+    lender = array.base
+    larger = isinstance(lender, np.ndarray) and lender.nbytes > array.nbytes
+    return array.copy() if larger else array
 
 
 def _bytes(arrays: Memory) -> int:

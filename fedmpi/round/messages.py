@@ -110,9 +110,10 @@ class Messages:
 
 def _by_layer(support: Support, values: int) -> Integers:
     """Return the bytes of a message's values, shared out over the layers, int64[L]."""
-    counts = np.concatenate(([0], np.cumsum(support.layer_counts)))
-    shared: Integers = np.diff(counts * values // max(support.size, 1))
-    return shared
+    counts, size = np.cumsum(support.layer_counts).tolist(), max(support.size, 1)
+    # As Python's integers: the products overflow 64 bits from 1.5e9 coordinates on.
+    ends = np.array([0, *(count * values // size for count in counts)], np.int64)
+    return ends[1:] - ends[:-1]
 
 
 def _union(supports: list[Support]) -> Support:

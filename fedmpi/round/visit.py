@@ -115,8 +115,9 @@ def add_arrival(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival)
     `arrival` is that of the visit, or its form after the schedule scaled it. A client whose
     numbers the sums cannot hold is rejected.
     """
+    lasting = [part.values for part in arrival.parts.values()]
     try:
-        with one_client(sums) as pending:
+        with one_client(sums, lasting) as pending:
             algorithm.add(pending, arrival)
     except CLIENT_FAULTS as fault:
         return done.rejected(_reason(fault))

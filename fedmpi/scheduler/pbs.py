@@ -46,7 +46,8 @@ def directives(
         lines.append(f"-J 0-{tasks - 1}" + (f"%{parallel}" if parallel else ""))
     if log:  # the messages of PBS itself; the script writes its own log
         index = "-^array_index^" if tasks is not None and tasks > 1 else ""
-        lines.append(f"-o {log}{index}.pbs-log")
+        path = f"{log}{index}.pbs-log"
+        lines.append(f'-o "{path}"' if " " in path else f"-o {path}")
     return [f"#PBS {line}" for line in [*lines, "-j oe", "-r y", "-V"]]
 
 

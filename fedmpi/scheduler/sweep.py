@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fedmpi.config import parse
-from fedmpi.errors import ConfigError, typed
+from fedmpi.errors import ConfigError, typed, unwritable
+from fedmpi.record.atomic import replacement
 from fedmpi.scheduler.snapshot import Snapshot
 from fedmpi.text_file import text_of
 from fedmpi.toml_text import inline, leaves
@@ -110,9 +111,13 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
                 f"{path}: holds points that this sweep lacks; no job reads it: move it away, or "
                 "choose another folder (more points may join a sweep)")
     if text != old:
-        part = path.with_suffix(f".{os.getpid()}.part")  # another shell may write the same table
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        try:
+            with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise unwritable(path, error) from None
     return path
 
 

@@ -12,6 +12,8 @@ from fedmpi.selector import Selector
 class LastLosses(Selector):
     """Keeps `loss` float32[K]: the training loss of each client's last report; NaN before it."""
 
+    learns = True
+
     def __init__(self, keys: Any, seed: int, clients: int) -> None:
         super().__init__(keys, seed, clients)
         self.loss = np.full(clients, np.nan, np.float32)

@@ -30,6 +30,8 @@ CUT, PACE = 0.95, 5.0  # quantile of utilities and share of the cut-off; percent
 class Oort(Selector, name="oort"):
     """Asks useful and fast clients, and some that it does not know yet."""
 
+    learns = True
+
     class Keys(Section):
         """The keys of oort."""
 

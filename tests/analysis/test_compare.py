@@ -9,6 +9,7 @@ import pytest
 
 from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare, labels
+from fedmpi.cli import main
 from fedmpi.cli.read import opened
 from fedmpi.errors import ConfigError
 from fedmpi.record import reader
@@ -106,6 +107,14 @@ def test_runs_that_never_evaluated_have_no_target(tmp_path, runs):
     assert found.rows[2]["best_accuracy"] is None
 
 
+def test_runs_without_any_accuracy_have_no_target(tmp_path):
+    paths = [sample.write(tmp_path / f"{name}.h5", accuracy=[np.nan] * 5) for name in "ab"]
+    found = compare([reader.open(path) for path in paths])
+    assert found.target is None and found.notes == (
+        "No target: no run has a round with a test accuracy. Losses and metrics: see the report, "
+        "and the columns of fedmpi table.",)
+
+
 @pytest.mark.parametrize("status", ["failed", "running", "stopped"])
 def test_a_run_that_ended_before_its_first_test_leaves_the_others_their_target(
     tmp_path, runs, status
@@ -115,7 +124,7 @@ def test_a_run_that_ended_before_its_first_test_leaves_the_others_their_target(
     assert found.target == 0.85
     assert "the highest accuracy that all runs with a test reach; choose" in found.notes[0]
     assert [row["rounds_to"] for row in found.rows] == [None, 5, 5]
-    assert compare([early]).notes[0] == "No target: no run has a round with a test accuracy."
+    assert compare([early]).notes[0].startswith("No target: no run has a round with a test acc")
 
 
 def test_what_makes_runs_hard_to_compare_is_told(tmp_path, runs):
@@ -127,7 +136,26 @@ def test_what_makes_runs_hard_to_compare_is_told(tmp_path, runs):
     new.commit()
     notes = " ".join(compare([*runs, reader.open(tmp_path / "other.h5")]).notes)
     assert "the runs differ in data.name: -, digits." in notes
-    assert "has not ended yet" in notes
+    assert "unfinished runs count as far as they got: other (running or killed, 1 round)." in notes
+
+
+def test_unfinished_runs_are_named_with_their_rounds_also_among_seeds(tmp_path, runs, capsys):
+    paths = [runs[0].path]
+    for number, status in enumerate(["failed", "stopped", "running", "failed", "failed"]):
+        names = sample.fixed(seed=number + 2)
+        names["resolved"] |= {"run": {"name": "sample", "seed": number + 2, "rounds": 5}}
+        writer = sample.Writer.create(tmp_path / f"late{number}.h5", **names)
+        for of in range(number):
+            writer.append(*sample.one_round(of))
+        writer.finish(status)
+        paths.append(str(tmp_path / f"late{number}.h5"))
+    assert not any("unfinished" in note for note in compare(runs).notes)
+    main(["compare", *paths, "--no-curves"])
+    assert (
+        "Beware: unfinished runs count as far as they got: late0 (failed, 0 of 5 rounds), late1 "
+        "(stopped, 1 of 5 rounds), late2 (running or killed, 2 of 5 rounds), late3 (failed, 3 of 5 "
+        "rounds) and 1 more."
+    ) in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("target", [0.0, -1.0, 80.0, float("nan")])

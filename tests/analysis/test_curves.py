@@ -87,7 +87,7 @@ def test_a_round_without_a_time_is_on_no_curve_over_time(tmp_path):
 def test_no_evaluated_round(tmp_path):
     run = make(tmp_path / "a.h5", [np.nan, np.nan])
     other = make(tmp_path / "b.h5", [0.3, 0.4])
-    assert "no evaluated round yet" in curves.text([run])
+    assert "no round with a test accuracy" in curves.text([run])
     assert "B b" in curves.text([run, other])
 
 
@@ -98,6 +98,23 @@ def test_no_evaluated_round(tmp_path):
 )
 def test_round_steps(value, step):
     assert curves.round_step(value) == pytest.approx(step)
+
+
+def test_a_run_without_an_evaluation_leaves_the_others_their_mean(tmp_path):
+    runs = [make(tmp_path / "a.h5", [0.2, 0.4]), make(tmp_path / "b.h5", [0.4, 0.6]),
+            make(tmp_path / "c.h5", [], status="failed")]
+    x, y, deviation = curves.mean_curve(runs, "rounds")
+    assert (x.tolist(), y.tolist()) == ([1, 2], pytest.approx([0.3, 0.5]))
+    assert deviation.tolist() == pytest.approx([0.02**0.5] * 2)
+    text = curves.text(runs, each=False)
+    assert "no round with" not in text and text.endswith("A sample, mean of 2 runs")
+    assert curves.text(runs[2:], each=False).endswith("0 runs")
+
+
+def test_an_axis_of_few_rounds_has_no_half_rounds():
+    assert curves.x_labels(3.0, (1, ""), 40).split() == ["0", "1", "2", "3"]
+    assert curves.x_labels(1.0, (1, ""), 40).split() == ["0", "1"]
+    assert curves.x_labels(0.4, (1, "s"), 40).split()[:2] == ["0", "0.1"]
 
 
 def test_an_axis_of_the_least_number_has_its_unit():

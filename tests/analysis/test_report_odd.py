@@ -70,7 +70,8 @@ def test_seeds_of_which_one_was_killed(tmp_path):
     found = Page(page([reader.open(path) for path in paths]))
     (row,) = found.table("Accuracy and cost")
     assert (row["Rounds"], row["Status"]) == ("0 to 5", "1 finished, 2 running")
-    assert "Beware: a run has not ended yet, or was killed." in found.shown
+    assert ("Beware: unfinished runs count as far as they got: b (running or killed, 2 rounds), "
+            "c (running or killed, 0 rounds).") in found.shown
     assert any("several runs with the same seed" in text for text in found.shown)
 
 

@@ -1,9 +1,11 @@
 """The doctor on too little shared memory, and on bad places for results and kernels."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,12 @@ def test_a_cache_that_cannot_be_written_for_real(mounted, tmp_path):
     level, text = finding(done, "cache")
     assert (done.returncode, level) == (1, "wrong")
     assert "unset NUMBA_CACHE_DIR" in text
+
+
+def test_the_command_that_makes_a_folder_can_be_typed():
+    found = storage.results(Path("/home/a/it's $new"), False, False)
+    assert shlex.split(found.remedy) == ["mkdir", "-p", "/home/a/it's $new"]
+    assert storage.results(Path("/a/b"), False, False).remedy == "mkdir -p /a/b"
 
 
 # To mount a network file system one needs its server; so the system's table is changed instead.

@@ -2,13 +2,15 @@
 
 import os
 
+import h5py
+import numpy as np
 import pytest
 
 import fedmpi
 from fedmpi import cli
 from fedmpi.cli import follow
 from fedmpi.errors import ResultError
-from fedmpi.record import heartbeat
+from fedmpi.record import heartbeat, reader
 from fedmpi.scheduler import NUMBERS
 from tests.record import sample
 
@@ -93,6 +95,16 @@ def test_a_job_is_followed_from_the_queue_over_a_preemption_to_its_end(
 def test_the_exit_code_tells_how_it_ended(watch, tmp_path, capsys, status, code):
     sample.write(tmp_path / "a.h5", status=status)
     assert watch() == code and status in capsys.readouterr().out
+
+
+def test_a_task_without_accuracies_is_followed_by_its_loss(tmp_path):
+    for losses, shown in (([4.0, 2.5, np.nan], "test loss 2.5"), ([np.nan] * 3, "sent 36 kB")):
+        path = sample.write(tmp_path / "a.h5", rounds=3, accuracy=[np.nan] * 3)
+        with h5py.File(path, "r+") as file:
+            file["rounds/test_loss"][...] = losses
+        with reader.open(path) as run:
+            assert follow.facts(run).split("  ")[2] == shown
+        path.unlink()
 
 
 def test_what_cannot_be_followed_is_named(watch, queue, tmp_path, capsys):

@@ -224,9 +224,9 @@ def test_the_terminal_that_open_mpi_gives_a_rank_is_nobodys(monkeypatch):
 class Row:
     """A finished round, as progress displays receive it."""
 
-    def __init__(self, number):
-        self.columns = {"round": number, "test_accuracy": 0.5, "bytes_up": 1, "bytes_down": 2,
-                        "clients_completed": 20, "virtual_time": 1.0}
+    def __init__(self, number, accuracy=0.5, loss=1.0):
+        self.columns = {"round": number, "test_accuracy": accuracy, "bytes_up": 1, "bytes_down": 2,
+                        "clients_completed": 20, "virtual_time": 1.0, "test_loss": loss}
 
 
 def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch, capsys):
@@ -240,6 +240,15 @@ def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch
              for line in capsys.readouterr().out.splitlines()]
     assert shown == [["sent 3 B", "virtual time 1 s"], ["24 min 40 s left", "2 clients/s"],
                      ["24 min 30 s left", "2 clients/s"], ["2 clients/s"]]
+
+
+def test_the_loss_stands_for_the_accuracy_of_numbers_and_labels(capsys, monkeypatch):
+    monkeypatch.setattr(progress_display, "LINE_EVERY", -1.0)
+    lines, none = progress_display.progress_for("lines", "exp"), float("nan")
+    for row in (Row(0, none, none), Row(1, none, 2.5), Row(2, none, none), Row(3, 0.25, 1.5)):
+        lines(row, 9)
+    shown = [line.split("  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["accuracy -", "test loss 2.5", "test loss 2.5", "accuracy 25.0 %"]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedmpi import kernels
-from fedmpi.comm import codec, formats, wire
+from fedmpi.comm import codec, formats, supports, wire
 from fedmpi.errors import MessageError
 from fedmpi.layout import LEVELS, Layer, Layout, Support, Tensor
 from tests.comm.fuzz_codec import fuzz
@@ -180,6 +180,7 @@ def test_a_known_support_travels_as_a_hash(rng):
         (np.arange(300), 1200),
         (np.arange(300) << 40, 2400),
         (np.full(300, -1), 8 + 8 + 300),
+        (np.arange(600)[::2], 1200),
     ],
 )
 def test_weights_take_the_least_room_that_holds_them(rng, weights, size):
@@ -253,6 +254,21 @@ def test_a_header_that_contradicts_itself_is_refused(fields, reason):
     message = codec.encode(np.zeros(LENET.size, np.float32), Support.all(LENET))
     with pytest.raises(MessageError, match=reason):
         codec.decode(sealed(message, **fields), LENET)
+
+
+def test_a_hash_of_a_support_stands_alone(rng):
+    """It would replace what the segment before it has said about other tensors."""
+    keep = np.zeros(LENET.size, np.uint8)
+    keep[LENET.tensors[0].block] = rng.random(LENET.tensors[0].size) < 0.5
+    keep[LENET.tensors[1].block] = keep[-1] = 1
+    known = Support(LENET, "coordinate", keep)
+    first, last = int(keep[: LENET.tensors[1].start].sum()), LENET.tensors[1].size + 1
+    table = np.zeros(2, wire.ENTRY)
+    table["kind"], table["first"], table["stop"] = [wire.IDX32, wire.PACKED], [0, 1], [1, 10]
+    table["kept"] = first, last
+    streams = [np.arange(first, dtype="<u4").view(np.uint8), supports.digest(known)]
+    with pytest.raises(MessageError, match="by coordinate, as packed, that is cut into segments"):
+        supports.read(LENET, "coordinate", table, streams, known)
 
 
 def test_every_flipped_bit_and_every_cut_is_noticed(rng):

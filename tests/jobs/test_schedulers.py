@@ -3,9 +3,11 @@
 import errno
 import fcntl
 import os
+import shlex
 import subprocess
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -90,6 +92,12 @@ def start(tmp_path, env, scheduler):
     done = subprocess.run(["bash", script], env=env, timeout=120, capture_output=True, text=True)
     assert not done.stderr, done.stderr
     return done.returncode, (tmp_path / "a.log").read_text()
+
+
+def test_a_log_in_a_folder_with_a_space_is_one_word_for_pbs():
+    lines = pbs.directives(Options(), Path("/my runs/a"))
+    assert shlex.split(next(line for line in lines if " -o " in line)) == [
+        "#PBS", "-o", "/my runs/a.pbs-log"]
 
 
 PBS_HEAD = """\

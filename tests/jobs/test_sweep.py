@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -260,6 +261,23 @@ def test_a_sweep_here_leaves_the_points_of_jobs_alone(two_seeds, run_fedmpi, tmp
     assert done.returncode == 0 and "1 of them wait or run already" in done.stdout, done.stderr
     assert [path.name for path in (tmp_path / "my out").glob("*.h5")] == ["seed=1.h5"]
     assert f"fedmpi compare '{tmp_path}/my out'/*.h5" in done.stdout
+
+
+def test_a_table_that_cannot_be_written_is_named(two_seeds, tmp_path):
+    """The message named a temporary file, which stayed in the folder, and --debug."""
+    points = sweep.read(two_seeds).points
+    full = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, full[1]))
+    try:
+        with pytest.raises(ResultError, match=r"points.tsv: cannot be written: File too large; ch"):
+            sweep.write_table(tmp_path, points)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, full)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list(tmp_path.glob("points*"))
+    sweep.write_table(tmp_path, points)
+    assert [path.name for path in tmp_path.glob("points*")] == ["points.tsv"]
 
 
 def test_a_refused_submission_leaves_no_table(two_seeds, run_fedmpi, tmp_path):

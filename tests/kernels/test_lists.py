@@ -41,6 +41,16 @@ def test_lists_equal_their_naive_twins_and_come_back(rng, size, scale):
     assert kernels.lists.varint_count(stream) == naive.lists.varint_count(stream) == size
 
 
+@pytest.mark.parametrize("gap", [128, 129, 8192, 8193, 16_384, 16_385])
+def test_gaps_on_both_sides_of_each_limit_of_the_code_come_back(gap):
+    indices = np.resize([gap, gap, gap, gap, 1, gap, 2], 700).cumsum().astype(np.uint32)
+    got, back = np.zeros(kernels.lists.varint_size(indices), np.uint8), np.zeros(700, np.uint32)
+    kernels.lists.encode_varint(indices, got)
+    assert got.tolist() == naive.lists.varints(indices)
+    kernels.lists.decode_varint(got, 2**32, back)
+    np.testing.assert_array_equal(back, indices)
+
+
 def test_positions_up_to_the_last_of_32_bits_survive():
     indices = np.array([0, 5, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)
     stream = np.empty(kernels.lists.varint_size(indices), np.uint8)

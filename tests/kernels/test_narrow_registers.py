@@ -12,6 +12,7 @@ from fedmpi.kernels import (
     owner,
     pack,
     select,
+    sums,
     tables,
     update,
 )
@@ -51,16 +52,26 @@ def computed():
         found[f"enter {rows}"] = memory.copy()
         batch_last.transpose(memory, 640, 0, 15 + rows, 16, 40)
         found[f"transpose {rows}"] = memory
+    values = np.random.default_rng(8).standard_normal(1000).astype(np.float32)
+    values *= np.float32(2) ** np.linspace(-50, 15, 1000).astype(np.float32)
+    for units in (1000, 1):
+        found[f"sum of {units} units"] = total = np.zeros(1000, np.int64)
+        starts = np.linspace(0, 1000, units + 1).astype(np.int64)
+        sums.add_exact(total, starts, np.ones(units, np.uint8), values, 0.3)
     for density in DENSITIES:
         flags = (np.random.default_rng(7).random(1000) < density).astype(np.uint8)
         found |= {f"{name} at {density}": array for name, array in supported(flags).items()}
-    for gap in (2, 90, 300, 9000, 90_000):  # varints of one byte, of one or two, and so on
-        places = np.random.default_rng(gap).integers(1, gap, 700).cumsum().astype("u4")
+    lists_of = {f"below {gap}": np.random.default_rng(gap).integers(1, gap, 700)
+                for gap in (2, 90, 300, 9000, 90_000)}  # varints of one byte, of one or two, ...
+    lists_of |= {f"of {gap} in turn with 1 or 2": np.resize([gap, gap, gap, gap, 1, gap, 2], 700)
+                 for gap in (128, 129, 8192, 8193, 16_384, 16_385)}  # both sides of each limit
+    for name, gaps in lists_of.items():
+        places = gaps.cumsum().astype("u4")
         stream, back = np.zeros(lists.varint_size(places), "u1"), np.zeros(700, "u4")
         lists.encode_varint(places, stream)
         lists.decode_varint(stream, 2**32, back)
         np.testing.assert_array_equal(back, places)
-        found[f"varints of gaps below {gap}"] = stream
+        found[f"varints of gaps {name}"] = stream
     return found
 
 

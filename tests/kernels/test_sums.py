@@ -37,6 +37,32 @@ def test_add_exact_and_mean_equal_their_twins(size, units):
     np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("units", ["one unit", "coordinates"])
+def test_add_exact_rounds_to_the_nearest_unit_and_halves_to_the_even_one(units):
+    """From a quarter of a unit up to 2**62 of them, where int64 has more digits than float64."""
+    whole = [1, 2, 3, 2**22 + 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32 + 1]
+    near = [sign * (n + part) for sign in (1, -1) for n in whole for part in (0, 0.25, 0.5, 0.75)]
+    large = [sign * (2.0**k - 2.0 ** (k - 24)) for sign in (1, -1) for k in range(20, 63)]
+    scaled = np.array([0.0, -0.0, 0.5, -0.5, 1e-300, *near, *large])
+    values = np.float32(scaled / sums.SCALE)  # rounds some of `near`, so that they have 24 bits
+    starts = STARTS[units](values.size).astype(np.int64)
+    keep = np.ones(starts.size - 1, np.uint8)
+    for share in (1.0, 0.5, 1 / 3, 1 - 2**-53):
+        got, want = np.zeros((2, values.size), np.int64)
+        sums.add_exact(got, starts, keep, values, share)
+        naive.add_exact(want, starts, keep, values, share)
+        np.testing.assert_array_equal(got, want)
+
+
+def test_values_that_are_not_kept_do_not_matter():
+    values = np.array([np.nan, 1.0, np.inf, 3e38], np.float32)
+    keep = np.array([0, 1, 0, 0], np.uint8)
+    for add, dtype in ((sums.add_exact, np.int64), (sums.add_fast, np.float32)):
+        total = np.full(4, 7, dtype)
+        add(total, np.arange(5), keep, values, 0.5)
+        assert total.tolist() == [7, 7 + (2**43 if dtype is np.int64 else 0.5), 7, 7]
+
+
 @pytest.mark.parametrize("units", STARTS)
 def test_add_fast_equals_its_twin(units):
     starts, keep, values = case(100, units)

@@ -15,7 +15,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.exchange import Job
 from fedmpi.layout import Support
 from fedmpi.learn.constants import freeze
-from fedmpi.learn.engine import ClientData
+from fedmpi.learn.engine import ClientData, OnDevice
 from fedmpi.learn.engines import engine_for
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.local import Local
@@ -58,13 +58,14 @@ def seeded(kind):
     return BUILD[kind]()
 
 
-def engine(name, make, sizes=(9, 5)):
+def engine(name, make, sizes=(9, 5), stacked=None):
     """Return the engine of that name, for two clients; the last batch has one sample."""
     rng, total = np.random.default_rng(5), sum(sizes)
     x = rng.standard_normal((total, 1, 8, 8)).astype(np.float32)
     partition = Partition(np.arange(total), np.cumsum([0, *sizes]))
     data = ClientData(Samples(x, rng.integers(0, 10, total)), partition, LOCAL, seed=11)
-    return engine_for(lambda options: make(), x[:1], data, name)
+    on = OnDevice(stacked=stacked)
+    return engine_for(lambda options: make(), x[:1], data, name, on=on)
 
 
 def reports(made, jobs=((0, 2), (1, 0)), **plan):

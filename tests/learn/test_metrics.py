@@ -271,4 +271,5 @@ def test_outputs_that_are_no_numbers_are_not_among_the_right_five():
     outputs, targets = np.full((3, 8), np.nan, np.float32), np.array([0, 5, 7])
     outputs[2, 7] = 1.0  # the only number: seven others may be larger
     assert value_of("top-5", outputs, targets, "cross-entropy") == 0
+    assert value_of("top-5", outputs[:, :4], targets % 4, "cross-entropy") == 0
     assert value_of("top-5", np.zeros((3, 4), np.float32), targets % 4, "cross-entropy") == 1

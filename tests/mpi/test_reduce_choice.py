@@ -168,3 +168,10 @@ def test_a_sum_that_does_not_fit_shared_memory_is_refused_on_all_ranks(comm):
     reducer = Reducer(comm.raw)
     with pytest.raises(ConfigError, match=r"collective.algorithm: needs .* MiB of shared memory"):
         reducer.row("huge", 1 << 40)
+    small = np.ones(8, np.int64)
+    for name in ("sum", "other"):
+        reducer.sum(small.copy(), small[:0], np.ones(8, np.uint8), name=name)
+    with pytest.raises(ConfigError, match=r"needs .* MiB of shared memory"):
+        reducer.row("sum", 1 << 40)  # in place of a smaller row, whose memory is free already
+    assert reducer.sum(small, small[:0], np.ones(8, np.uint8)).total.tolist() == [comm.size] * 8
+    reducer.close()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fedmpi.algorithms.fedavg import FedAvg
 from fedmpi.comm import codec
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError, FedmpiError
@@ -12,7 +13,7 @@ from fedmpi.experiment.resolve import of_tree
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.layout import Support
 from fedmpi.record.schema import CLIENT_STATUS
-from fedmpi.round import columns
+from fedmpi.round import columns, rejections
 from fedmpi.round.loop import Simulation
 from fedmpi.round.visit import Visit
 from tests.algorithms.problem import cohort_of, trained
@@ -93,13 +94,17 @@ def test_a_round_counts_what_its_clients_did():
     assert columns["train_loss"] == pytest.approx((shares * losses).sum())
 
 
-def test_a_selector_is_told_who_began_and_how_the_round_ended():
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_selector_is_told_who_began_and_if_it_learns_how_the_round_ended(learns):
     run, told = simulation(), []
-    run.experiment.selector.begun = run.experiment.selector.learn = told.append
+    selector = run.experiment.selector
+    selector.learns, selector.begun, selector.learn = learns, told.append, told.append
     cohort, row = cohort_of(run.experiment, 0), run.round()
-    begun, learnt = told
+    begun, *learnt = told
     np.testing.assert_array_equal(begun, cohort.begun)
-    np.testing.assert_array_equal(learnt, row.clients)
+    assert len(learnt) == learns
+    if learns:
+        np.testing.assert_array_equal(learnt[0], row.clients)
 
 
 def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
@@ -143,8 +148,8 @@ def test_layers_that_are_not_sent_cost_no_bytes():
 def test_a_message_names_ten_of_the_rejected_clients():
     reasons = [(client, "too large" if client % 2 else "not finite") for client in range(11)]
     named = "0, 2, 4, 6, 8: not finite; 1, 3, 5, 7, 9: too large"
-    assert columns.names_of_rejected(reasons) == f"11 rejected ({named}; ...)"
-    assert columns.names_of_rejected(reasons[:10]) == f"10 rejected ({named})"
+    assert rejections.names_of_rejected(reasons) == f"11 rejected ({named}; ...)"
+    assert rejections.names_of_rejected(reasons[:10]) == f"10 rejected ({named})"
 
 
 def test_a_client_whose_training_fails_has_no_loss():
@@ -191,6 +196,30 @@ def test_ranks_that_selected_different_clients_are_told(monkeypatch):
         run.round()
     trained = ", ".join(map(str, sorted([*mine[:-1], other])))
     assert f"they trained {trained}, and a rank selected {str(mine)[1:-1]};" in str(found.value)
+
+
+class ByColumns(FedAvg):
+    """FedAvg whose state has arrays in another form than that of a checkpoint."""
+
+    def start(self, weights):
+        return {"weights": weights} | self.forms(weights)
+
+    def step(self, state, sums, round):
+        return super().step(state, sums, round) | self.forms(state["weights"])
+
+    def forms(self, weights):
+        square = np.resize(weights, (9, 9))
+        return {"columns": square.T, "every": weights[::-3], "big": square.astype(">f4")}
+
+
+def test_the_state_has_the_form_that_it_has_after_a_resume():
+    """Sums of numpy depend on the order in memory, and so would the weights of a resumed run."""
+    run = simulation(algorithm={"name": f"{__name__}:ByColumns"})
+    for _ in range(2):
+        for name, array in run.state.items():
+            assert array.flags.c_contiguous and array.dtype == np.float32, name
+        assert np.array_equal(run.state["columns"], run.state["big"].T)
+        run.round()
 
 
 def test_a_stop_in_mid_round_leaves_no_trace():

@@ -67,6 +67,32 @@ def test_a_prepared_memory_counts_only_after_commit():
     assert store[1]["count"] == 1 and store.clients() == [1]
 
 
+def test_a_memory_has_the_same_form_wherever_it_was():
+    """Sums of numpy depend on the order in memory: 82.54652 by rows, 82.54651 by columns."""
+    rows = np.random.default_rng(0).standard_normal((300, 70)).astype(np.float32)
+    given = {"columns": np.asfortranarray(rows), "big": rows.astype(">f4"), "every": rows[:, ::3],
+             "read": np.frombuffer(b"bytes", np.uint8), "one": np.array(3.5, np.float32)}
+    here, away = ClientStore(), ClientStore(limit=0)  # the second has one memory, the rest on disk
+    for store in (here, away):
+        for client in (1, 2):
+            store.prepare(client, given)
+        store.commit()
+    assert (1, "kept") in here._held and (1, "kept") in away._filed
+    for name, array in here[1].items():
+        came = away[1][name]
+        assert array.dtype == came.dtype and array.strides == came.strides
+        assert array.tobytes() == came.tobytes() == given[name].astype(came.dtype).tobytes()
+        assert array.sum() == came.sum()
+
+
+def test_a_memory_keeps_no_larger_array_that_the_limit_does_not_count():
+    store, whole = ClientStore(), np.arange(1000.0)
+    store.prepare(1, {"head": whole[-3:], "all": whole[:]})
+    store.commit()
+    assert store[1]["head"].base is None and store[1]["head"].tolist() == [997, 998, 999]
+    assert np.shares_memory(store[1]["all"], whole)  # no copy without need
+
+
 def test_memory_stays_below_the_limit_and_the_disk_holds_the_rest(tmp_path):
     store = ClientStore(limit=2 * (408 + ENTRY) + 900, folder=tmp_path)
     for client in range(20):

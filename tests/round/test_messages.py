@@ -94,3 +94,14 @@ def test_sizes_of_ever_new_supports_take_no_more_memory():
         found = messages.sized(Support(LAYOUT, "coordinate", keep), "float32")
         assert found.bytes.values == 4 * keep.sum() and len(messages._sizes) <= KEPT
     assert messages.planned_up(Plan(whole, whole)).bytes.values == 4 * LAYOUT.size
+
+
+def test_bytes_of_layers_are_right_where_their_products_do_not_fit_64_bits():
+    """4e9 coordinates times their 16e9 bytes; the starts of all levels would take 100 GB."""
+    half = 2**31
+    tensors = Tensor("a", (half,), 0, 0, 1, True), Tensor("b", (half - 1,), 1, half, 1, True)
+    layout = Layout(tensors, (Layer("a", "other", 1, 0), Layer("b", "other", 1, 0)))
+    vars(layout)["_starts"] = {"layer": np.array([0, half, 2 * half - 1])}
+    size = Messages().sized(Support(layout, "layer", np.ones(2, np.uint8)), "float32")
+    assert size.layers.tolist() == [4 * half, 4 * half - 4] and size.layers.dtype == np.int64
+    assert size.bytes.values == size.layers.sum()

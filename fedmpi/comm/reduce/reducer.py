@@ -172,7 +172,7 @@ class Reducer:
         kind = size, np.dtype(dtype), bool(cover)
         if slot is None or slot.kind != kind or not np.array_equal(slot.starts, starts):
             if slot is not None:
-                slot.close()
+                self._slots.pop(name).close()  # the next one may find too little memory
             self._slots[name] = slot = Slot(self._node, size, starts, np.dtype(dtype), cover)
         return slot
 

@@ -12,7 +12,7 @@ from fedmpi.learn.batched.first_targets import first_outputs, first_targets
 from fedmpi.learn.batched.one_pass import Batches, PassRequest
 from fedmpi.learn.batched.stacked_model import StackedModel, mean_of
 from fedmpi.learn.draws import Draws, kept_generators
-from fedmpi.learn.layout_of import layout_of
+from fedmpi.learn.layout_of import COUNTER, layout_of
 from fedmpi.learn.losses import loss_of
 
 MANY, MOST = 16, 2**28  # samples of a batch that tests a loss; most numbers in all these batches
@@ -106,9 +106,10 @@ def _loss_batches(name: str, outputs: Tensor) -> Iterator[tuple[str, Tensor, Ten
 
 
 def _constants(many: StackedModel) -> dict[str, Tensor]:
-    """Return copies of the buffers that no client trains, by name."""
-    laid_out = set(many.layout.names)
-    return {name: b.clone() for name, b in many.buffers() if name not in laid_out}
+    """Return copies of the buffers that no client trains, by name, without counters of batches."""
+    known = set(many.layout.names)
+    named = ((name, buffer) for name, buffer in many.buffers() if name not in known)
+    return {name: buffer.clone() for name, buffer in named if not name.endswith(COUNTER)}
 
 
 def _first(many: StackedModel) -> Tensor:

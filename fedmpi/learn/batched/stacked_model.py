@@ -15,6 +15,7 @@ from fedmpi.layout import Layout
 from fedmpi.layout import Tensor as Place
 from fedmpi.learn.batched.one_pass import Batches, PassRequest, PassResult
 from fedmpi.learn.batched.watched_modules import ForwardPass, watched
+from fedmpi.learn.constants import is_own_norm
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.relevance import at_output, no_columns
@@ -53,7 +54,8 @@ class StackedModel:
     precision : "float32" or "bfloat16"
         Precision of the layers' arithmetic; weights, losses and sums are always float32.
     stacked : bool, optional
-        Whether all clients' layers run as one operation. By default the rule `stacks` decides.
+        Whether all clients' layers run as one operation. By default the rule `stacks` decides. It
+        is False for a BatchNorm whose forward pass is the user's, since that may mix clients.
     draws : bool
         Whether the module draws random numbers in training. Then each client's pass draws its own
         numbers, and is never merged with others into one operation.
@@ -78,7 +80,8 @@ class StackedModel:
         draws: bool = False,
     ) -> None:
         self.layout, self.device, self.precision, self.draws = layout, device, precision, draws
-        self.stacked = (stacks(layout, device) if stacked is None else stacked) and not draws
+        alone = draws or any(map(is_own_norm, module.modules()))
+        self.stacked = (stacks(layout, device) if stacked is None else stacked) and not alone
         self.size = -(-layout.size // ALIGNED) * ALIGNED
         self.plain = copy.deepcopy(module).to(device).eval()
         self._module = copy.deepcopy(module).to(device).train()

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmpi.layout import Layout
-from fedmpi.learn.kinds import BATCH_NORMS, is_frozen_norm
+from fedmpi.learn.constants import is_plain_norm
+from fedmpi.learn.kinds import along, is_frozen_norm, tensors_in
 from fedmpi.learn.layout_of import kind_of, layer_modules, row_axis
 
 
@@ -54,7 +55,7 @@ def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
             part.inplace = False  # one client's values are views of all clients'
         if is_frozen_norm(part):
             part.eval()
-        elif isinstance(part, BATCH_NORMS):
+        elif is_plain_norm(part):  # a forward pass of the user's own is part of the model
             vars(part)["forward"] = partial(_normalised, part, f"{name}." if name else "", call)
     for number, parts in enumerate(layer_modules(module, layout)):
         parts[0].register_forward_hook(_hook(call, number))
@@ -62,22 +63,30 @@ def watched(module: nn.Module, layout: Layout, call: ForwardPass) -> None:
 
 def _hook(call: ForwardPass, number: int) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(part: nn.Module, inputs: Any, output: Any) -> Any:
-        raw = output if isinstance(output, Tensor) else output[0]
-        kind = kind_of(part)
-        if call.measures and kind in ("conv", "linear", "norm", "adapter"):
-            found = _summed(raw.detach().abs(), row_axis(part), call.valid)
+        kind, axis, raw = kind_of(part), row_axis(part), next(tensors_in(output), None)
+        if raw is not None and call.measures and kind in ("conv", "linear", "norm", "adapter"):
+            found = _summed(raw.detach().abs(), axis, call.valid)
             call.activations[number] = call.activations.get(number, 0) + found
-        shape = [1] * raw.dim()
-        shape[row_axis(part)] = -1
         if number in call.gates:
-            output = raw = raw * call.gates[number].view(shape).to(raw.dtype)
+            gate = call.gates[number]
+            output = _each(output, lambda one: one * along(gate, one, axis).to(one.dtype))
         # An embedding's rows are its inputs, so only their weight gradient is to be left out.
         if call.rows is None or kind == "embedding":
             return output
-        kept = torch.where(call.rows[number].view(shape), raw, raw.detach())
-        return kept if isinstance(output, Tensor) else (kept, *output[1:])
+        kept = call.rows[number]
+        return _each(output, lambda one: torch.where(along(kept, one, axis), one, one.detach()))
 
     return hook
+
+
+def _each(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return an output with each tensor in it changed; it may be nested tuples and lists."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if not isinstance(output, tuple | list):
+        return output
+    parts = [_each(part, change) for part in output]
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
 def _summed(values: Tensor, axis: int, valid: Tensor | None) -> Tensor:
@@ -92,6 +101,9 @@ def _summed(values: Tensor, axis: int, valid: Tensor | None) -> Tensor:
 def _normalised(part: Any, prefix: str, call: ForwardPass, x: Tensor) -> Tensor:
     """Return the BatchNorm of the valid samples; write new running statistics to `call.after`."""
     running, valid = (part.running_mean, part.running_var), call.valid
+    if not part.training and part.running_mean is not None:
+        result: Tensor = type(part).forward(part, x)  # the model keeps it in evaluation mode
+        return result
     if valid is None and x.numel() == x.shape[1]:
         valid = torch.ones(1, dtype=torch.bool, device=x.device)  # torch refuses one value
     if valid is None:
