@@ -53,7 +53,8 @@ def open_many(*paths: str | os.PathLike[str]) -> "Runs":
             "as in open_many(*paths)"
         )
     for path in map(str, paths):
-        names = sorted(glob(path)) if has_magic(path) else [path]
+        pattern = has_magic(path) and not os.path.exists(path)  # a name may hold brackets
+        names = sorted(glob(path)) if pattern else [path]
         if not names:
             raise ResultError(f"{path}: no such file; the pattern fits no result file")
         found += map(open, names)

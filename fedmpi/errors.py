@@ -7,7 +7,7 @@ from datetime import date, time
 from difflib import get_close_matches
 
 _BARE = re.compile("[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
-LONGEST = 400  # most characters of a line, which may quote text from elsewhere
+LONGEST = 800  # most characters of a line, which may quote text from elsewhere
 
 
 class FedmpiError(Exception):

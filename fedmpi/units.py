@@ -30,6 +30,11 @@ def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:
     for layer, tensors, keep in zip(layout.layers, layout.layer_tensors, rows, strict=True):
         if layer.kind == "norm":  # it keeps the rows of the previous layer, or all inputs
             keep = np.ones(layer.rows, bool) if before is None else before
+        if layer.kind == "embedding" and not keep.all():
+            raise ConfigError(
+                f"model: the rows of layer {layer.name}, an embedding, are tokens, and none may be "
+                "left out; narrow networks need a plain chain, such as lenet5, mlp or vgg11"
+            )
         weighs = any(len(layout.tensors[t].shape) > 1 for t in tensors)
         if layer.kind in ("conv", "linear") and not weighs:
             raise ConfigError(

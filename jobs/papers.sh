@@ -47,13 +47,13 @@ points() {
     done
 }
 
-# point STUDY CONFIG SEED [a.b=v ...]: OUT, CONFIG and overrides, on one line.
+# point STUDY CONFIG SEED [a.b=v ...]: OUT, CONFIG and overrides, quoted, on one line.
 point() {
     local study=$1 config=$2 seed=$3
     shift 3
     mkdir -p "$out/$study"
-    printf '%s' "$out/$study/$(basename "$config" .toml)_seed=$seed.h5 $config"
-    printf ' --set %s' "run.seed=$seed" "$@"
+    printf '%q %q' "$out/$study/$(basename "$config" .toml)_seed=$seed.h5" "$config"
+    printf ' --set %q' "run.seed=$seed" "$@"
     printf '\n'
 }
 
@@ -122,4 +122,4 @@ for study in "${@:-dirichlet pathological long decay rate digits skeletons}"; do
     for name in $study; do
         lines_of "$name"
     done
-done | xargs -P "$JOBS" -I '{}' bash -c 'one {}'
+done | xargs -d '\n' -P "$JOBS" -I '{}' bash -c 'one {}'

@@ -16,6 +16,7 @@ import fedmpi
 from fedmpi import api
 from fedmpi.errors import ConfigError, FedmpiError, RejectedError, ResultError
 from fedmpi.experiment.stop import ASKING
+from tests.record import sample
 
 TREE = {
     "run": {"rounds": np.int64(2), "seed": 3},
@@ -174,8 +175,6 @@ def test_progress_gets_every_round_and_resume_adds_more(tmp_path):
 
 
 def test_many_files_are_opened_by_a_pattern_and_grouped_by_any_key(tmp_path):
-    from tests.record import sample
-
     for method in ("fedavg", "fedlp"):
         for seed in (1, 2):
             sample.write(tmp_path / f"{method}-s{seed}.h5", algorithm=method, name=method,
@@ -195,3 +194,15 @@ def test_many_files_are_opened_by_a_pattern_and_grouped_by_any_key(tmp_path):
     assert frame["run.seed"].tolist() == [1, 2, 1, 2] and frame["rounds_to"].tolist() == [4] * 4
     with pytest.raises(ResultError, match="fits no result file"):
         fedmpi.open_many(tmp_path / "*.hdf")
+
+
+def test_a_path_with_brackets_is_a_path_if_it_exists(tmp_path):
+    (tmp_path / "runs [old]").mkdir()
+    path = sample.write(tmp_path / "runs [old]/a.h5", rounds=1)
+    assert [run.path for run in fedmpi.open_many(path)] == [str(path)]
+    with pytest.raises(ResultError, match=r"b\.h5: no such file; the pattern fits"):
+        fedmpi.open_many(tmp_path / "runs [old]/b.h5")
+
+
+def test_no_runs_have_no_spread():
+    assert fedmpi.open_many().spread(0.5) == []

@@ -252,6 +252,17 @@ def test_a_norm_over_other_rows_than_those_before_it_cannot_be_narrowed():
         narrowed(bad, [np.ones(4, bool), np.ones(2, bool)])
 
 
+def test_tokens_of_an_embedding_cannot_be_left_out():
+    """The weights fit by chance: six numbers for each of twelve tokens, and as many tokens."""
+    table = Layout(
+        (Tensor("e.weight", (12, 6), 0, 0, 12, True), Tensor("b.weight", (9, 72), 1, 72, 9, True)),
+        (Layer("e", "embedding", 12, 0), Layer("b", "linear", 9, 648)),
+    )
+    assert narrowed(table, [np.ones(12, bool), np.arange(9) < 4]).sum() == 72 + 4 * 72
+    with pytest.raises(ConfigError, match="rows of layer e, an embedding, are tokens"):
+        narrowed(table, [np.arange(12) < 6, np.ones(9, bool)])
+
+
 def test_a_masked_weight_is_a_zero_with_its_sign():
     found = sparsity.masked(np.array([-2, 3, -4], np.float32), np.array([0, 0, 1], np.uint8))
     assert found.dtype == np.float32 and found.tolist() == [0, 0, -4]

@@ -22,6 +22,8 @@ from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
 
+STATISTICS = ("running_mean", "running_var")  # torch's names in each of its normalisations
+
 
 class FedBN(Personal, name="fedbn"):
     """Personal batch normalisation; for a model without batch normalisation it is FedAvg."""
@@ -37,11 +39,14 @@ class FedBN(Personal, name="fedbn"):
     def _shared(self) -> Support:
         """The Support of the tensors that all clients share."""
         tensors = self.layout.tensors
-        norms = {t.name.rpartition(".")[0] for t in tensors if not t.trained}
-        if self.keys.private == "all":
-            keep = [t.name.rpartition(".")[0] not in norms for t in tensors]
-        else:
-            keep = [t.trained for t in tensors]
+        owners = [t.name.rpartition(".")[0] for t in tensors]
+        # A module of the user's own may hold a buffer beside weights, which are not normalisation.
+        norms = {o for o, t in zip(owners, tensors, strict=True) if t.name.endswith(STATISTICS)}
+        everything = self.keys.private == "all"
+        keep = [
+            t.trained and not (everything and owner in norms)
+            for owner, t in zip(owners, tensors, strict=True)
+        ]
         whole = Support.all(self.layout)
         return whole if all(keep) else Support(self.layout, "tensor", np.array(keep, np.uint8))
 

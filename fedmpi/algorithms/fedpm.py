@@ -54,10 +54,12 @@ class FedPM(Algorithm, name="fedpm"):
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.masked = np.zeros(self.layout.size, np.uint8)
-        for tensor in self.layout.tensors:
-            layer = self.layout.layers[tensor.layer]
-            own = tensor.name.rpartition(".")[0] == layer.name  # not of a joined normalisation
-            self.masked[tensor.block] = tensor.trained and own and layer.kind in MASKED
+        for layer, numbers in zip(self.layout.layers, self.layout.layer_tensors, strict=True):
+            tensors = [self.layout.tensors[number] for number in numbers]
+            owners = [tensor.name.rpartition(".")[0] for tensor in tensors]
+            for tensor, owner in zip(tensors, owners, strict=True):
+                own = owner == owners[0]  # not of a joined normalisation
+                self.masked[tensor.block] = tensor.trained and own and layer.kind in MASKED
         sent = (self.masked != 0) | ~self.layout.trained
         self._sent = Support(self.layout, "coordinate", sent.astype(np.uint8))
 

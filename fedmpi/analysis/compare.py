@@ -191,11 +191,12 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
     File names keep their endings if they differ only in these.
     """
+    names: list[str] = []
     paths = [os.path.abspath(run.path) for run in runs]
     stems = [os.path.splitext(path)[0] for path in paths]
     shown = stems if len(set(stems)) == len(set(paths)) else paths
     parts = [path.split(os.sep) for path in shown]
-    for depth in range(1, max(map(len, parts)) + 1):
+    for depth in range(1, max(map(len, parts), default=0) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(set(paths)):
             break

@@ -26,6 +26,7 @@ def rows(counts: Integers) -> list[tuple[str, str]]:
     Clients without samples count for the sizes only. With a single class there are no mixes: it
     stands for all classes together if clients draw their samples on demand.
     """
+    counts = without_absent(counts)
     sizes = counts.sum(axis=1)
     found = [
         ("clients", f"{len(counts):,}" + (f" ({(sizes == 0).sum():,} empty)" * (0 in sizes))),
@@ -44,6 +45,11 @@ def rows(counts: Integers) -> list[tuple[str, str]]:
         ("effective classes", _spread(np.exp(entropy), "{:.1f}")),
         ("distance to iid", _spread(distance, "{:.2f}")),
     ]
+
+
+def without_absent(counts: Integers) -> Integers:
+    """Return int64[K, 1] if only one class occurs, as for targets that are numbers, else counts."""
+    return counts if counts.any(axis=0).sum() > 1 else counts.sum(axis=1, keepdims=True)
 
 
 def mixes(held: Integers, overall: Reals) -> tuple[Integers, Reals, Reals]:
@@ -68,6 +74,7 @@ def draw(counts: Integers, path: str, title: str = "") -> None:
     samples drawn on demand, only sizes are drawn. Raises ResultError without matplotlib (extra
     [analysis]), ConfigError for a suffix other than .png, .svg or .pdf.
     """
+    counts = without_absent(counts)
     columns, step = columns_of(counts)
     sizes, classes = columns.sum(axis=1), counts.shape[1]
     edges = np.minimum(np.arange(len(sizes) + 1) * step, len(counts)) - 0.5

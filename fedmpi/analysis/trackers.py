@@ -7,7 +7,9 @@ those of the run, its start plus `wall_time`.
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -28,12 +30,17 @@ def export(runs: Sequence[Run], kind: str, folder: Out) -> list[str]:
     """Write Runs as `kind`, a key of KINDS, below `folder`; return the paths written.
 
     Each run gets a folder with the name of its file. Raises ResultError if a folder exists already,
-    if MLflow cannot write to it, if files cannot be written, or if a library is missing.
+    if MLflow cannot write to it, if files cannot be written, or if a library is missing. After an
+    error the new folders are removed, so the same call can be repeated.
     """
     places = _places(runs, kind, folder)
     try:
-        for run, place in zip(runs, places, strict=True):
-            KINDS[kind](run, place)
+        with ExitStack() as after_error:
+            for run, place in zip(runs, places, strict=True):
+                if kind != "mlflow":  # which writes one database for all runs
+                    after_error.callback(shutil.rmtree, place, ignore_errors=True)
+                KINDS[kind](run, place)
+            after_error.pop_all()
     except ImportError as error:
         raise ResultError(f"--to {kind} needs {error.name}: {EXTRA}") from error
     except OSError as error:

@@ -12,7 +12,7 @@ from fedmpi import user_code
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
 from fedmpi.cli.machine import cache_folder, data_root
 from fedmpi.cli.words import Verbs, add_set
-from fedmpi.errors import ConfigError, MissingDataError
+from fedmpi.errors import ConfigError, MissingDataError, counted
 
 if TYPE_CHECKING:
     from fedmpi.config import Config
@@ -88,7 +88,8 @@ def _costs(costs: Mapping[str, Any], config: "Config") -> list[str]:
 
     rounds, down, up = config.run.rounds, costs["bytes_down"], costs["bytes_up"]
     return [
-        f"# model              {costs['parameters']:,} parameters in {costs['layers']} layers"
+        f"# model              {counted(costs['parameters'], 'parameter')} in "
+        f"{counted(costs['layers'], 'layer')}"
         + (f", {costs['frozen']:,} frozen ones" if costs["frozen"] else ""),
         f"# clients a round    {costs['clients']} of {config.clients.number:,}"
         + "".join(f", {costs[word]} {word}" for word in ("late", "dropped") if costs[word]),

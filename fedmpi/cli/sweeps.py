@@ -113,10 +113,15 @@ def _unfinished(plan: "Sweep", folder: Path) -> list[int]:
         if not path.exists():
             todo.append(i)
             continue
-        with reader.open(path) as run:
-            _same(run.config, resolved.values(), path)
-            if run.status != "finished":
-                todo.append(i)
+        try:
+            with reader.open(path) as run:
+                kept, status = run.config, run.status
+        except ResultError as error:
+            raise ResultError(f"{error}\nmove it away to run the point again, or try: "
+                              f"fedmpi resume {quote(str(path))} --rebuild") from None
+        _same(kept, resolved.values(), path)
+        if status != "finished":
+            todo.append(i)
     return todo
 
 

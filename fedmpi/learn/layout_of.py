@@ -169,6 +169,8 @@ class _Layers:
 
     def __post_init__(self) -> None:
         self._names = {part: name for name, part in self.module.named_modules()}
+        # The name of the layer of the module's own parameters.
+        self._whole = "whole model" if "model" in self._names.values() else "model"
         self._seen: set[int] = set()  # ids of tensors
         previous: nn.Module | None = None
         for part, parts in self.held.items():
@@ -179,7 +181,7 @@ class _Layers:
                 weight = getattr(part, "weight", None)
                 whole = weight is None or weight.requires_grad
                 kind = kind_of(part) if whole else "other"
-                self.layers.append((self._names[part] or "model", kind, rows_of(part)))
+                self.layers.append((self._names[part] or self._whole, kind, rows_of(part)))
                 previous = part
             self.number[part] = len(self.layers) - 1
             for one in parts:

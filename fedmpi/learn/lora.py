@@ -87,10 +87,12 @@ def adapt(module: nn.Module, adapter: AdapterSection, seed: int) -> None:
         parameter.requires_grad_(name in kept)
     rng = rng_for(seed, "adapter")
     scale = 1.0 if adapter.alpha is None else adapter.alpha / adapter.rank
+    named = list(module.named_modules(remove_duplicate=False))
     for name in targets:
-        around, _, own = name.rpartition(".")
         lora = Lora(linear[name], adapter.rank, scale, rng)
-        setattr(module.get_submodule(around), own, lora)
+        for place in (place for place, part in named if part is linear[name]):
+            around, _, own = place.rpartition(".")
+            setattr(module.get_submodule(around), own, lora)
 
 
 def _named(names: Iterable[str], patterns: Iterable[str], key: str, kind: str) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedmpi import flops, planned, returned
 from fedmpi.algorithms import Algorithm
-from fedmpi.arrays import Integers, Reals, State, Vector
+from fedmpi.arrays import Bools, Integers, Reals, State, Vector
 from fedmpi.config import Config
 from fedmpi.errors import DataError
 from fedmpi.exchange import Job, Report
@@ -17,7 +17,7 @@ from fedmpi.learn.data import Dataset
 from fedmpi.learn.engine import Engine
 from fedmpi.learn.evaluate import Score
 from fedmpi.learn.partitions import Drawn, Partition, held_out
-from fedmpi.learn.partitions.label_mix import LabelMix, label_mix, tested_mix
+from fedmpi.learn.partitions.label_mix import BLOCK, LabelMix, label_mix, tested_mix
 from fedmpi.learn.partitions.partition import from_owner
 from fedmpi.learn.sample_arrays import Samples
 from fedmpi.metric import Metric
@@ -104,7 +104,16 @@ class Experiment:
         data = self.dataset
         if isinstance(self.partition, Drawn):
             return tested_mix(data.groups_test, data.y_test, data.classes)
-        return label_mix(self.partition, data.y_train, data.classes)
+        return label_mix(self.partition, data.y_train, data.classes, self._tested)
+
+    @cached_property
+    def _tested(self) -> Bools:
+        """bool[C]: the classes of which there are test samples; all if the targets are numbers."""
+        samples, found = self.test, np.zeros(self.dataset.classes, bool)
+        for first in range(0, len(samples), BLOCK):
+            y = samples.targets(np.arange(first, min(first + BLOCK, len(samples))))
+            found[np.unique(y) if y.dtype.kind == "i" else slice(None)] = True
+        return found
 
     @cached_property
     def _flops_of_a_sample(self) -> float:

@@ -36,11 +36,11 @@ def names_of_rejected(reasons: Sequence[tuple[int, str]]) -> str:
 
 def too_many(experiment: Experiment, round: int, reasons: Reasons, clients: int) -> RejectedError:
     """Return the error that names the rejected of the `clients` of a round."""
-    config, limit = experiment.config, experiment.config.clients.max_rejected
+    config = experiment.config
     more = "" if config.server.optimizer == "average" else " or server.lr"
     return RejectedError(
         f"round {round}: of {clients} clients {names_of_rejected(reasons)}; the run stops, since "
-        f"clients.max_rejected = {limit:g}\n"
+        f"clients.max_rejected = {config.clients.max_rejected:g}\n"
         f"{experiment.algorithm.remedy}{more} and run again, or resume with a larger "
         "clients.max_rejected"
     )

@@ -57,7 +57,8 @@ def read(path: str | PathLike[str]) -> Sweep:
         if key not in _KNOWN:
             raise ConfigError(f"{path}: {key}: unknown key; known: {', '.join(_KNOWN)}")
     if not isinstance(tree.get("base"), str):
-        raise ConfigError(f"{path}: base: must be the path of an experiment, seen from here")
+        raise ConfigError(f"{path}: base: must be the path of an experiment, relative "
+                          "to this file")
     return Sweep(Path(path).absolute().parent / tree["base"], points(tree, str(path)))
 
 

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from fedmpi.errors import ConfigError
+from fedmpi.learn.layout_of import layout_of
 from tests.algorithms.by_hand import made, one_round, report_of
 from tests.algorithms.problem import experiment, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS
@@ -140,7 +143,25 @@ class TestTopK:
         assert rows[-1].columns["density_up"] < 0.07
 
 
+class Placed(nn.Linear):
+    """A linear layer with a constant in a buffer."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        self.register_buffer("places", torch.arange(float(inputs)))
+
+    def forward(self, x):
+        return super().forward(x + self.places)
+
+
 class TestFedBN:
+    @pytest.mark.parametrize("private", ["all", "statistics"])
+    def test_weights_beside_a_buffer_are_no_normalisation(self, private):
+        layout = layout_of(Placed(5, 3), np.zeros((1, 5), np.float32))
+        plan = made("fedbn", layout, private=private).plan({}, 0, 0)
+        shared = [name for name, keep in zip(layout.names, plan.up.keep) if keep]
+        assert shared == ["weight", "bias"] and layout.names == (*shared, "places")
+
     @pytest.mark.parametrize(("private", "left"), [("all", 16), ("statistics", 8)])
     def test_normalisation_stays_with_its_client(self, private, left):
         made = experiment("fedbn", private=private)

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Job
+from fedmpi.learn.layout_of import layout_of
 from fedmpi.sparsity import coordinates
 from tests.algorithms.by_hand import PRUNABLE, made, one_round, report_of
 from tests.algorithms.problem import experiment, simulate, weights_of
@@ -223,6 +225,11 @@ class TestFedPM:
         sizes = np.abs(state["fixed"][first.start : first.start + first.size])
         np.testing.assert_allclose(sizes, 2 / np.sqrt(first.size // first.rows), rtol=1e-6)
         assert 0.01 <= state["theta"].min() < 0.1 < 0.9 < state["theta"].max() <= 0.99
+
+    def test_a_model_that_is_a_single_layer_is_masked(self):
+        """The layer is the model itself, so its tensors have no prefix."""
+        layout = layout_of(nn.Linear(5, 3), np.zeros((1, 5), np.float32))
+        assert made("fedpm", layout).masked.all()
 
 
 class TestFedTiny:

@@ -1,5 +1,7 @@
 """local_accuracy, recomputed the slow way from the model that each client really has."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,9 @@ from fedmpi.learn.evaluate import OwnScore, Score
 from fedmpi.learn.partitions import held_out
 from fedmpi.learn.partitions.label_mix import label_mix
 from fedmpi.learn.partitions.partition import from_owner
+from fedmpi.learn.sample_arrays import Samples
 from fedmpi.rng import rng_for
-from tests.algorithms.problem import fedavg, simulate
+from tests.algorithms.problem import experiment, fedavg, simulate
 
 SKEWED = ("data.alpha=0.05", "run.rounds=12", "clients.local_steps=30", "optimizer.lr=0.1")
 # Methods that keep something with their clients, with keys under which it matters soon.
@@ -42,6 +45,25 @@ def test_three_numbers_by_hand():
     assert drawn.local_accuracy(MIX) == pytest.approx((0.8 + 0.425 + 0.3) / 3 + 0.75 - 0.425)
     nobody = Score(0.0, RIGHT, COUNT, OwnScore(asked[0], asked[1] * 0, asked[2] * 0, among=3))
     assert nobody.local_accuracy(MIX) == score.local_accuracy(MIX)
+
+
+def test_classes_without_test_samples_are_left_out():
+    """Client 1 is scored on class 0 alone; clients 2 and 3 have nothing that could be scored."""
+    mix = label_mix(HELD, LABELS, 2, np.array([True, False]))
+    score = Score(0.0, np.array([8, 0]), np.array([10, 0]))
+    assert score.local_accuracy(mix) == pytest.approx(0.8)
+    assert Score(0.0, np.array([10, 0]), np.array([10, 0])).local_accuracy(mix) == 1
+    asked = (np.array([1]), np.array([1]), np.array([1]))
+    own = Score(0.0, score.right, score.count, OwnScore(*asked, among=2))
+    assert own.local_accuracy(mix) == pytest.approx(0.8 + 0.2)
+
+
+def test_a_run_leaves_out_the_classes_that_its_test_set_lacks():
+    made = experiment("fedavg")
+    held = made.dataset.y_test < 7
+    data = replace(made.dataset, x_test=made.dataset.x_test[held], y_test=made.dataset.y_test[held])
+    mix = replace(made, dataset=data, test=Samples(data.x_test, data.y_test)).label_mix
+    assert not mix.mean[7:].any() and mix.mean.sum() == pytest.approx(1)
 
 
 def slowly(simulation):

@@ -7,7 +7,11 @@ import pytest
 
 from fedmpi import cli
 from fedmpi.analysis.partition_summary import draw, rows, text
+from fedmpi.analysis.report.page import page
 from fedmpi.errors import ConfigError, ResultError
+from fedmpi.record import reader
+from fedmpi.record.writer import Writer
+from tests.record.sample import fixed
 
 
 def test_summary_of_one_class_each():
@@ -29,6 +33,19 @@ def test_all_classes_together_have_no_mixes():
     found = dict(rows(np.array([[3], [5]])))
     assert found == {"clients": "2", "samples": "8",
                      "samples per client": "3 / 4 / 5  (min / median / max)"}
+
+
+@pytest.mark.parametrize("other", [[0, 0], [0, 0, 0]])
+def test_targets_that_are_numbers_have_no_classes(tmp_path, other):
+    """They count as class 0, however many numbers a sample has."""
+    counts = np.array([[3, *other], [5, *other]])
+    assert rows(counts) == rows(counts[:, :1])
+    writer = Writer.create(tmp_path / "a.h5", **fixed(2) | {"partition_counts": counts})
+    writer.finish("failed")
+    with reader.open(tmp_path / "a.h5") as run:
+        shown = page([run])
+    assert "Samples of each client" in shown and "Classes of each client" not in shown
+    assert "classes per client" not in shown.lower()
 
 
 def test_text_has_one_aligned_line_for_each_row():

@@ -1,6 +1,7 @@
 """Result files as trackers see them: read back with the trackers' own libraries."""
 
 import csv
+import errno
 import json
 import struct
 import sys
@@ -42,6 +43,27 @@ def test_csv_has_every_column_and_needs_no_library(tmp_path, out, capsys):
     assert "exists; name another folder with -o" in capsys.readouterr().err
     assert cli.main(["export", str(out), str(out)]) == 1
     assert "two of the files have this name" in capsys.readouterr().err
+
+
+def test_an_export_that_breaks_off_can_be_repeated(tmp_path, out, monkeypatch, capsys):
+    """What it had written was in the way of the same command."""
+    other = sample.write(tmp_path / "b.h5")
+    words = ["export", str(out), str(other), "-o", str(tmp_path / "x")]
+    whole, calls = trackers.text_tables.as_json, []
+
+    def full(value, indent):
+        calls.append(value)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(value, indent)
+
+    monkeypatch.setattr(trackers.text_tables, "as_json", full)
+    assert cli.main(words) == 1
+    assert "x: No space left on device; cannot be written" in capsys.readouterr().err
+    assert not list((tmp_path / "x").iterdir())
+    assert cli.main(words) == 0
+    assert sorted(path.name for path in (tmp_path / "x/b").iterdir()) == [
+        "clients.csv", "config.json", "info.json", "rounds.csv"]
 
 
 @pytest.mark.parametrize("name", ["a#b", "a%20b", "a?b"])

@@ -3,6 +3,7 @@
 import numba
 import pytest
 
+from fedmpi.cli import inspect
 from fedmpi.experiment.estimate import estimate
 from fedmpi.experiment.resolve import of_tree
 from tests.conftest import COMPILED
@@ -19,6 +20,12 @@ def test_the_estimate_is_the_first_round(name, how):
     for column in ("bytes_down", "bytes_up", "flops"):
         assert costs[column] == columns[column], column
     assert costs["virtual_seconds"] == pytest.approx(columns["virtual_time"])
+
+
+def test_the_estimate_in_words_knows_a_single_layer():
+    resolved = of_tree(TREE | {"model": {"name": "softmax"}})
+    first = inspect._costs(estimate(resolved, None), resolved.config)[0]
+    assert first.split(maxsplit=2)[2] == "650 parameters in 1 layer"
 
 
 @pytest.mark.parametrize(("name", "keys"), [

@@ -8,8 +8,9 @@ import pytest
 
 import fedmpi
 from fedmpi import cli
+from fedmpi.algorithms import ALGORITHMS
 from fedmpi.cli.progress_display import LiveBar
-from fedmpi.errors import LONGEST, ConfigError, FedmpiError
+from fedmpi.errors import LONGEST, ConfigError, FedmpiError, nearest
 from fedmpi.experiment import resolve
 from fedmpi.record.writer import Writer
 from fedmpi.user_code import in_words
@@ -44,6 +45,14 @@ def test_long_lines_are_cut_in_the_middle():
     first, second = text.split("\n")
     assert len(first) < LONGEST + 10 and first.startswith("first") and first.endswith("last")
     assert second == "second"
+
+
+def test_an_unknown_method_is_answered_with_the_names_of_all():
+    """The middle of the list was cut out."""
+    ours = [name for name, cls in ALGORITHMS.items() if cls.__module__.startswith("fedmpi.")]
+    fault = nearest("zzz", sorted(ours))
+    said = str(ConfigError(f"{'x' * 100}: algorithm.name = 'zzz': unknown algorithm; {fault}"))
+    assert len(ours) > 30 and all(f" {name}," in f"{said}," for name in ours)
 
 
 @pytest.mark.parametrize("fails", [lambda: fedmpi.Keys().layers, lambda: json.loads("x")])

@@ -104,6 +104,28 @@ def test_the_script_lists_what_it_runs(tmp_path):
     assert "no study nonsense" in done.stderr
 
 
+def test_the_script_writes_to_a_folder_with_a_space(tmp_path):
+    """A stand-in for fedmpi prints the words that it gets, a line each."""
+    (tmp_path / "jobs").mkdir()
+    for name in ("papers.sh", "start.sh"):
+        shutil.copy(ROOT / "jobs" / name, tmp_path / "jobs")
+    folder = tmp_path / ".venv/bin"
+    folder.mkdir(parents=True)
+    (folder / "fedmpi").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    (folder / "fedmpi").chmod(0o755)
+    out = tmp_path / "it's a folder"
+    done = subprocess.run(
+        ["bash", tmp_path / "jobs/papers.sh", out, "rate"], capture_output=True, text=True,
+        timeout=SOON, env=os.environ | {"FEDMPI_DATA": str(tmp_path), "SEEDS": "7", "JOBS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = str(out / "rate/fedavg_seed=7.h5")
+    words = ["run", "jobs/configs/papers/fashion-mnist/fedavg.toml", "-o", written, "--quiet",
+             "--set", "run.seed=7", "--set", "optimizer.lr=0.05", written]  # fmt: skip
+    assert done.stdout.splitlines()[: len(words)] == words
+    assert len(list(out.iterdir())) == 2
+
+
 def test_the_demo_asks_open_mpi_for_more_ranks_than_cores(tmp_path):
     """It sets the variable that Open MPI's launcher reads; this launcher only prints it."""
     (tmp_path / "jobs").mkdir()

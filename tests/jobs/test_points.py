@@ -2,6 +2,7 @@
 
 import pytest
 
+from fedmpi import cli
 from fedmpi.errors import ConfigError
 from fedmpi.scheduler import sweep
 from fedmpi.scheduler.snapshot import Snapshot
@@ -41,3 +42,22 @@ def test_points_join_a_table_anywhere_until_jobs_read_it(tmp_path):
     grown["grid"]["optimizer.lr"] = [0.01, 0.05, 0.1, 0.2]
     with pytest.raises(ConfigError, match="may still read"):
         sweep.write_table(tmp_path, sweep.points(grown, ""))
+
+
+def test_a_point_with_a_damaged_result_is_named_with_what_to_do(tmp_path, capsys):
+    (tmp_path / "base.toml").write_text("")
+    (tmp_path / "s.toml").write_text('base = "base.toml"\nseeds = [0, 1]\n')
+    (tmp_path / "my out").mkdir()
+    (tmp_path / "my out/seed=1.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    words = ["sweep", str(tmp_path / "s.toml"), "-o", str(tmp_path / "my out"), "--dry-run"]
+    assert cli.main(words) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/my out/seed=1.h5: damaged, or not a result" in said
+    assert ("move it away to run the point again, or try: "
+            f"fedmpi resume '{tmp_path}/my out/seed=1.h5' --rebuild\n") in said
+
+
+def test_a_sweep_says_from_where_the_path_of_its_base_is_read(tmp_path):
+    (tmp_path / "s.toml").write_text("seeds = [1]")
+    with pytest.raises(ConfigError, match=r"s\.toml: base: must be .*, relative to this file$"):
+        sweep.read(tmp_path / "s.toml")

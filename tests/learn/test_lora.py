@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fedmpi import flops
 from fedmpi.errors import ConfigError
 from fedmpi.learn.layout_of import layout_of
-from fedmpi.learn.lora import adapt
+from fedmpi.learn.lora import Lora, adapt
 from fedmpi.learn.models import build
 from fedmpi.model_section import AdapterSection as Adapter
 from fedmpi.plan import Backward, Submodel
@@ -157,3 +157,12 @@ def test_the_built_in_transformers():
         shape = (12,) if name == "char-transformer" else (1, 8, 8)
         with pytest.raises(ConfigError, match=message):
             build(name, shape, 10, keys, 0)
+
+
+def test_a_layer_that_is_used_under_two_names_has_one_adapter_under_both():
+    """Sharing of weights by repetition, as in `nn.Sequential(*[layer] * 3)`."""
+    layer = torch.nn.Linear(6, 6)
+    module = torch.nn.Sequential(layer, torch.nn.Tanh(), layer, torch.nn.Linear(6, 3))
+    adapt(module, Adapter(rank=2, targets=("0",)), 5)
+    assert isinstance(module[0], Lora) and module[2] is module[0]
+    assert type(module[3]) is torch.nn.Linear

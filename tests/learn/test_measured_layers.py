@@ -43,12 +43,30 @@ class Embedded(nn.Module):
         return self.last(self.twice(self.twice(read)).flatten(1))
 
 
+class Tempered(nn.Module):
+    """A parameter of its own beside a child with the name "model", which is a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.model = nn.Parameter(torch.tensor([2.0])), nn.Linear(72, CLASSES)
+
+    def forward(self, x):
+        return self.model(x.flatten(1)) * self.scale
+
+
 @pytest.mark.parametrize("name", ["torch", "batched", "stacked"])
-@pytest.mark.parametrize("build", [adapted, Embedded])
+@pytest.mark.parametrize("build", [adapted, Embedded, Tempered])
 def test_activations_of_layers_without_kernels_are_measured_alike(name, build):
     mine, debug = engine(name, build), engine("debug", build)
     plan = plan_of(mine.layout, statistics=("activations",))
     compare(reports(mine, plan), reports(debug, plan))
+
+
+def test_a_child_named_model_is_another_layer_than_the_model_itself():
+    made = engine("debug", Tempered)
+    assert [layer.name for layer in made.layout.layers] == ["whole model", "model"]
+    whole, child = layer_modules(module := Tempered(), made.layout)
+    assert whole == [module] and child == [module.model]
 
 
 def single():

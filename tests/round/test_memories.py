@@ -1,5 +1,6 @@
 """The clients' memories: they survive bytes, disks and moves, and a broken round leaves none."""
 
+import tempfile
 from contextlib import suppress
 
 import numpy as np
@@ -49,6 +50,8 @@ def test_altered_bytes_are_refused_or_still_an_ordinary_dict(data):
 def test_truncated_bytes_are_refused():
     with pytest.raises(MessageError):
         unpack(pack(memory(3))[:-1])
+    with pytest.raises(MessageError, match="its header says"):
+        unpack(pack(memory(3)) + b"\0")
 
 
 def test_an_unknown_client_has_an_empty_memory():
@@ -108,6 +111,30 @@ def test_memory_stays_below_the_limit_and_the_disk_holds_the_rest(tmp_path):
     assert not list(tmp_path.iterdir())  # the file has no name that could outlive the process
 
 
+def test_the_memory_that_was_used_longest_ago_goes_to_the_disk(tmp_path):
+    store = ClientStore(limit=2 * (408 + ENTRY), folder=tmp_path)
+    for client in (1, 2):
+        store.prepare(client, memory(client))
+    store.commit()
+    assert not list(store._filed)  # both fit exactly
+    assert store[1]["count"] == 1
+    store.prepare(3, memory(3))
+    store.commit()
+    assert list(store._filed) == [(2, "kept")] and store.clients() == [1, 2, 3]
+
+
+def test_a_store_knows_how_many_bytes_it_holds():
+    store = ClientStore()
+    for turn in range(3):
+        store.prepare(1, memory(turn))
+        assert store._size == (408 + ENTRY) * (2 if turn else 1)  # the old and the next
+        store.commit()
+        assert store._size == 408 + ENTRY
+    store[1]["weights"] = store[1].pop("count")  # changes a dict of the caller's own
+    assert store.packed(1) == pack(memory(2))
+    assert store._take_out(1) == pack(memory(2)) and store._size == 0 and store.clients() == []
+
+
 @given(st.data())
 def test_what_waits_on_the_disk_comes_back(data):
     spill, model = Spill(), {}
@@ -138,6 +165,12 @@ def test_a_full_disk_says_where_it_is_full():
     spill = Spill("/nonexistent")
     with pytest.raises(FedmpiError, match=r"/nonexistent: cannot store 5 more bytes .* set TMPDIR"):
         spill.put(1, b"bytes")
+
+
+def test_a_full_disk_of_the_system_is_named_too(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with pytest.raises(FedmpiError, match=r"^/nonexistent: cannot store 5 more bytes"):
+        Spill().put(1, b"bytes")
 
 
 @pytest.mark.parametrize("chunk", [7, 40, 10_000])

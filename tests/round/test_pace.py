@@ -31,6 +31,16 @@ def test_the_seconds_of_a_phase_count_when_its_block_raises():
     assert spent.seconds["train"] > 0
 
 
+def test_the_seconds_of_a_phase_add_up(monkeypatch):
+    clock = iter([10.0, 11.5, 20.0, 20.25, 30.0, 34.0])
+    monkeypatch.setattr(phases, "perf_counter", lambda: next(clock))
+    spent = phases.Phases(2.5)  # for the record of the round before
+    for name in ("train", "train", "record"):
+        with spent(name):
+            pass
+    assert spent.seconds == dict.fromkeys(PHASES, 0.0) | {"train": 1.75, "record": 6.5}
+
+
 def test_the_time_of_moving_memories_is_no_part_of_a_ranks_pace(monkeypatch):
     """A rank that waits for memories on a slow network is not slow at training."""
     run, offset, learnt = simulation(), [0.0], []

@@ -26,7 +26,7 @@ def clients(study: Study) -> Html | None:
     held = [(run, names) for run, names in held if run.partition.sum() > 0]
     parts = []
     if held:
-        counts = held[0][0].partition
+        counts = partition_summary.without_absent(held[0][0].partition)
         about = f"Drawn: the partition of {held[0][1][0]}."
         if len(held) > 1:
             about += f" The runs have {len(held)} different partitions."
