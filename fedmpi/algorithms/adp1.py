@@ -26,12 +26,12 @@ from functools import lru_cache
 
 from pydantic import Field
 
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.inside import Inside, InsideKeys
 from fedmpi.arrays import State
 from fedmpi.exchange import required
 from fedmpi.layout import Support
 from fedmpi.plan import GATES, Gates, Plan, Submodel
+from fedmpi.setting import Setting
 
 PARTS = 8  # a policy chooses among the multiples of ratio / PARTS
 

@@ -21,12 +21,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.inside import Inside, InsideKeys
 from fedmpi.arrays import Bools, Flags, State
 from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.setting import Setting
 from fedmpi.sparsity import convolutions, coordinates, grid
 from fedmpi.totals import Sums
 
@@ -48,7 +48,7 @@ class ADP2(Inside, name="adp-v2"):
         super().__init__(keys, setting)
         self.tensors = convolutions(self.layout)
         self._inside = coordinates(self.layout, self.tensors)
-        self._by_threshold = keys.variant == "released"
+        self._by_threshold = self.shows_support = keys.variant == "released"
         self.level = self.inner.level = "coordinate"
         self.fill = self.inner.fill = "zero" if self._by_threshold else "old"
 

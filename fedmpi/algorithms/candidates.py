@@ -14,13 +14,14 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Flags, State, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Sums
 
 

@@ -31,12 +31,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Flags, Memory, State, Vector
 from fedmpi.exchange import Arrival, Job, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, NotNegative, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Sums
 
 Regrow = Literal["dense_average", "released", "feedback"]

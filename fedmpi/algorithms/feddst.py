@@ -22,12 +22,13 @@ from typing import Literal
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import State, Vector
 from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Sums
 
 

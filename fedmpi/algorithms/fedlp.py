@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import State
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 
 
 class FedLP(Algorithm, name="fedlp"):

@@ -18,13 +18,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Memory, State
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Arrival, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan, Submodel
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 
 LEVELS = 5
 NAMES = (*(f"conv{number}" for number in range(1, 7)), "fc1", "fc2")  # of the model fedlp-cnn

@@ -22,13 +22,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import State, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Arrival, Coding, Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Rate, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Pending, Sums, Total
 
 MASKED = ("conv", "linear")  # kinds of layers whose weights and biases are masked

@@ -22,12 +22,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Flags, State, Vector
 from fedmpi.exchange import Arrival, Coding, Job, Part, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Pending, Sums
 
 

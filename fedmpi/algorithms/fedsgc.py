@@ -26,12 +26,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Bools, State, Vector
 from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Sums
 
 
@@ -40,6 +41,7 @@ class FedSGC(Algorithm, name="fedsgc"):
 
     level = "coordinate"
     fill = "zero"
+    shows_support = True
     prunes = True
     scheduled = True
 

@@ -31,7 +31,7 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import kernels
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.algorithms.shortened import shortened
 from fedmpi.algorithms.skeletons import Skeletons
 from fedmpi.arrays import AnyArray, Memory, State, Vector
@@ -39,6 +39,7 @@ from fedmpi.exchange import Arrival, Job, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Backward, Own, Plan
 from fedmpi.section import Section, Share
+from fedmpi.setting import Setting
 from fedmpi.sparsity import grid
 
 Score = Literal["activation", "relevance", "random"]
@@ -126,8 +127,7 @@ class FedSkel(Algorithm, name="fedskel"):
         keys, most = self.keys, 1.0 if self.keys.ratio == "speed" else float(self.keys.ratio)
         if self.by_policy:
             return self.setting.fit(grid(min(keys.least, most), most), client, self._typical)
-        own = max(keys.least, float(self.setting.speed[client]))
-        return float(own) if keys.ratio == "speed" else most
+        return max(keys.least, float(self.setting.speed[client])) if keys.ratio == "speed" else most
 
     def _typical(self, ratio: float) -> Plan:
         return self._skeleton_plan(self.skeletons.typical(ratio))

@@ -19,11 +19,12 @@ from typing import Literal
 import numpy as np
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Flags, State
 from fedmpi.layout import Support
 from fedmpi.plan import Own, Plan
 from fedmpi.section import Section, Shares
+from fedmpi.setting import Setting
 
 
 class FIARSE(Algorithm, name="fiarse"):

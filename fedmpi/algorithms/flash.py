@@ -30,12 +30,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import AnyArray, Flags, State, Vector
 from fedmpi.exchange import Arrival, Coding, Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section, Shares
+from fedmpi.setting import Setting
 from fedmpi.totals import Pending, Sums
 
 

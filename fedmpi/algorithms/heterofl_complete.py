@@ -22,12 +22,12 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.widths import Widths
 from fedmpi.arrays import Bools, Flags, State
 from fedmpi.exchange import required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.setting import Setting
 
 
 class HeteroFLComplete(Widths, name="heterofl-complete"):

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from fedmpi.algorithm import ALGORITHMS, Algorithm, Keys, Setting
+from fedmpi.algorithm import ALGORITHMS, Algorithm, Keys
 from fedmpi.arrays import Flags, Memory, State, Vector
 from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.plan import Own, Plan
 from fedmpi.section import NotNegative, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Pending, Sums
 
 

@@ -17,13 +17,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.personal_mask import PersonalMask
 from fedmpi.arrays import Memory, State, Vector
 from fedmpi.exchange import Arrival, Job, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 
 
 class LotteryFL(PersonalMask, name="lotteryfl"):

@@ -3,10 +3,11 @@
 import numpy as np
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Flags, State
 from fedmpi.plan import Own
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 
 
 class PersonalMask(Algorithm):

@@ -24,13 +24,14 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Flags, Memory, Reals, State, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import NotNegative, Rate, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Pending, Sums, Total
 
 

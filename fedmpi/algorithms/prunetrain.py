@@ -18,11 +18,12 @@ another method: a penalty on layers, and pruning of single weights by magnitude.
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Flags, State, Vector
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import NotNegative, Section
+from fedmpi.setting import Setting
 from fedmpi.sparsity import prunable
 from fedmpi.totals import Sums
 from fedmpi.units import Units

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from fedmpi.algorithm import Setting
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
+from fedmpi.setting import Setting
 
 
 def shortened(setting: Setting, client: int, plan: Plan) -> Plan:

@@ -21,12 +21,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Bools, Flags, State, Vector
 from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.layout import ONE, Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Pending, Sums, Total
 from fedmpi.units import Units, weighted
 
@@ -100,9 +101,8 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def add(self, sums: Mapping[str, Pending], arrival: Arrival) -> None:
         """Add a client's weights and error, or its relevance."""
-        if "relevance" in arrival.parts:
-            values, support, *_ = arrival.parts["relevance"]
-            sums["relevance"].add(values, arrival.share, support)
+        if measured := arrival.parts.get("relevance"):
+            sums["relevance"].add(measured.values, arrival.share, measured.support)
         else:
             super().add(sums, arrival)
             sums["error"].add(np.array([arrival.loss], np.float32), arrival.share)

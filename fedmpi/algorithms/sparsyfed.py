@@ -16,13 +16,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.sparse_upload import SparseUpload
 from fedmpi.arrays import State, Vector
 from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Sums
 
 
@@ -31,7 +31,7 @@ class SparsyFed(SparseUpload, name="sparsyfed"):
 
     fill = "zero"
     base = "parameters"
-    prunes = True
+    prunes = shows_support = True
     remedy = "lower optimizer.lr or algorithm.beta"
 
     class Keys(Section):

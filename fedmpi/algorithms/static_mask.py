@@ -28,12 +28,13 @@ import numpy as np
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import AnyArray, Flags, State, Vector
 from fedmpi.exchange import Arrival, Job, Part, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
+from fedmpi.setting import Setting
 from fedmpi.totals import Pending, Sums, Total
 
 Rule = Literal["snip", "grasp", "synflow", "erk", "random", "magnitude"]

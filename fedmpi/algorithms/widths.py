@@ -4,11 +4,12 @@ from math import ceil
 
 import numpy as np
 
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import Bools, State
 from fedmpi.layout import Layer, Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Section, Shares
+from fedmpi.setting import Setting
 from fedmpi.units import narrowed
 
 

@@ -15,11 +15,11 @@ from typing import Literal
 from pydantic import Field
 
 from fedmpi import sparsity
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.sparse_upload import SparseUpload
 from fedmpi.exchange import Job, Part, Report
 from fedmpi.layout import Support
 from fedmpi.section import Section
+from fedmpi.setting import Setting
 
 
 class ZeroFL(SparseUpload, name="zerofl"):

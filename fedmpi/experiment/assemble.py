@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fedmpi import hooks
-from fedmpi.algorithm import Algorithm, Setting
+from fedmpi.algorithm import Algorithm
 from fedmpi.arrays import AnyArray, Integers, Reals
 from fedmpi.comm.alike import alike
 from fedmpi.comm.base import Comm
@@ -37,6 +37,7 @@ from fedmpi.round.fixed import Experiment
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.progress import Progress
 from fedmpi.round.server_optimizer import ServerOptimizer
+from fedmpi.setting import Setting
 from fedmpi.stages import Stage, StageSetting, without_stages
 from fedmpi.world.devices import Devices, devices_of
 from fedmpi.world.schedule import schedule_of

@@ -47,5 +47,6 @@ def _only_changes(experiment: Experiment, noise: Noise) -> bool:
     alone = set(algorithm.zero()) == {"weights"} and bool(experiment.layout.trained.all())
     alone &= not experiment.selector.learns  # it would read the clients' losses
     whole = algorithm.level == "model" or algorithm.fill != "mean"
+    whole &= not algorithm.shows_support  # messages with noise of their clients are dense
     even = experiment.config.clients.weighting == "uniform"
     return alone and (noise.local or (whole and even))

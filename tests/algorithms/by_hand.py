@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.config import OptimizerSection
 from fedmpi.exchange import Arrival, Job, Part, Report
 from fedmpi.round.memories import ClientStore
 from fedmpi.round.messages import Messages
 from fedmpi.round.visit import Server, add_arrival, visit
+from fedmpi.setting import Setting
 from fedmpi.sparsity import coordinates
 from tests.models import TINY
 

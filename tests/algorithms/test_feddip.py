@@ -5,13 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.feddip import FedDIP
 from fedmpi.comm.base import Serial
 from fedmpi.exchange import Job, Report
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.rng import rng_for
 from fedmpi.round.loop import Simulation
+from fedmpi.setting import Setting
 from fedmpi.sparsity import coordinates, prunable
 from tests.algorithms.by_hand import arrival_of
 from tests.algorithms.problem import experiment, same_bits, simulate, trained, weights_of

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from fedmpi import flops
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.fedlp import FedLP
 from fedmpi.algorithms.fedlp_hetero import FedLPHetero
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Support
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
+from fedmpi.setting import Setting
 from tests.algorithms.by_hand import arrival_of
 from tests.algorithms.problem import experiment, same_bits, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from fedmpi import flops
-from fedmpi.algorithm import Setting
 from fedmpi.algorithms.fedskel import FedSkel
 from fedmpi.exchange import Job, Report
 from fedmpi.layout import Support
 from fedmpi.learn.statistics import Statistics
 from fedmpi.plan import FULL, Backward, Plan
 from fedmpi.round.memories import ClientStore
+from fedmpi.setting import Setting
 from tests.algorithms.by_hand import arrival_of
 from tests.algorithms.problem import experiment, simulate, trained, weights_of
 from tests.models import TINY, WEIGHTS

@@ -4,7 +4,7 @@ from tests.conftest import COMPILED
 
 ROUND = """
 import numpy as np
-from fedmpi.algorithm import Setting
+from fedmpi.setting import Setting
 from fedmpi.algorithms import ALGORITHMS
 from fedmpi.exchange import Job, Report
 from fedmpi.layout import Layer, Layout, Support, Tensor

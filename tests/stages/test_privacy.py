@@ -80,6 +80,9 @@ def test_a_cohort_that_is_no_uniform_sample_of_all_clients_does_not_amplify(over
         ("fedskel", "run.seed=3"),
         ("fedavg", "clients.selection=power-of-choice"),  # the server reads the clients' losses
         ("fedavg", "clients.selection=oort"),
+        ("sparsyfed", "run.seed=3"),  # zeros show what was sent
+        ("fedsgc", "run.seed=3"),
+        ("adp-v2", "algorithm.variant=released"),
     ],
 )
 def test_noise_that_protects_nobody_has_no_epsilon(name, override):
