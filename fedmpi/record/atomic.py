@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 
+from fedmpi.errors import unwritable
 from fedmpi.record.flock import has_path, try_lock
 from fedmpi.record.paths import Out
 
@@ -37,6 +38,17 @@ def replacement(path: Out, copied: bool = False) -> Iterator[str]:
         raise
     finally:
         os.close(lock)  # this also releases the lock
+
+
+def write_text(path: Out, text: str) -> None:
+    """Write a whole text file in UTF-8, or no file. Raises ResultError if that fails."""
+    try:
+        with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def _locked(part: str) -> int:

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fedmpi.config import parse
-from fedmpi.errors import ConfigError, typed, unwritable
-from fedmpi.record.atomic import replacement
+from fedmpi.errors import ConfigError, typed
+from fedmpi.record.atomic import write_text
 from fedmpi.scheduler.snapshot import Snapshot
 from fedmpi.text_file import text_of
 from fedmpi.toml_text import inline, leaves
@@ -112,13 +111,7 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
                 f"{path}: holds points that this sweep lacks; no job reads it: move it away, or "
                 "choose another folder (more points may join a sweep)")
     if text != old:
-        try:
-            with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise unwritable(path, error) from None
+        write_text(path, text)
     return path
 
 

@@ -15,8 +15,8 @@ from fedmpi.analysis.report.origin import configuration, events, provenance
 from fedmpi.analysis.report.study import Study, study
 from fedmpi.analysis.report.summary import facts, heading, summary
 from fedmpi.analysis.report.times import measured, virtual
-from fedmpi.errors import ConfigError, ResultError, counted, either, unwritable
-from fedmpi.record.atomic import replacement
+from fedmpi.errors import ConfigError, ResultError, counted, either
+from fedmpi.record.atomic import write_text
 from fedmpi.record.paths import Out
 from fedmpi.record.reader import Run
 
@@ -50,14 +50,7 @@ def write(
     if os.path.exists(path) and not overwrite:
         raise ResultError(f"{path}: exists; choose another name or add --overwrite "
                           "(in Python: overwrite=True)")
-    text = page(runs, target)
-    try:
-        with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise unwritable(path, error) from error
+    write_text(path, page(runs, target))
 
 
 def page(runs: Sequence[Run], target: float | None = None) -> Html:
