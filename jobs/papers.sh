@@ -18,6 +18,7 @@
 #   fedskel-cifar  fedskel-cifar/*.toml, the same on CIFAR-10     5 hours a seed
 #   feddip         feddip/*.toml, FedDIP's own setting            7 hours a seed
 #   adp-cifar      adp-cifar/*.toml, ResNet-20 on CIFAR-10        1 hour a seed
+#   adp-resnet32   the same with ResNet-32                        2 hours a seed
 #   authors        authors/*.toml, methods with published keys    days
 #   newer          newer/*.toml, methods of later years           20 minutes
 #
@@ -97,6 +98,7 @@ lines_of() {
         rate) rate ;;
         rescaled) rescaled ;;
         fedskel-mnist | fedskel-cifar | feddip | adp-cifar | authors | newer) points "$1" "$1" ;;
+        adp-resnet32) points "$1" adp-cifar model.name=resnet32 ;;
         digits) points "$1" digits ;;
         skeletons) points "$1" skeletonization ;;
         traffic) points "$1" cifar-10 "${few[@]}" ;;

@@ -25,6 +25,7 @@ SPLITS = {
         ["clients.number=10000", "clients.per_round=10", "clients.local_epochs=1"],
     ],
     "feddip": [["data.partition=pathological"]],
+    "adp-cifar": [["model.name=resnet32"]],
 }
 
 
