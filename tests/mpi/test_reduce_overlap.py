@@ -1,10 +1,11 @@
 """Sums behind other work give the same bits, alone and in the round loop."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from fedmpi.comm.reduce import Reducer
-from fedmpi.comm.reduce.overlap import BackgroundSums
 from fedmpi.errors import RejectedError
 from fedmpi.exchange import Failure
 from fedmpi.experiment.assemble import assemble
@@ -26,27 +27,24 @@ MEASURED = {"wall_time", "mpi_bytes", "collective", "collective_regret", "memory
 LAYOUT = Layout((Tensor("w", (50,), 0, 0, 5, True),), (Layer("w", "linear", 5, 50),))
 
 
-@pytest.mark.parametrize("active", [True, False])
 @pytest.mark.parametrize("algorithm", ["auto", "halving"])
-def test_a_sum_behind_work_has_the_bits_of_numpy(comm, algorithm, active):
-    reducer, background = Reducer(comm.raw, algorithm), BackgroundSums(active)
+def test_a_sum_behind_work_has_the_bits_of_numpy(comm, algorithm):
+    reducer, thread = Reducer(comm.raw, algorithm), ThreadPoolExecutor(1)
     cases = [make(comm.size, 2000, units) for units in ("coordinates", "rows")]
     given = [case.copy(comm.rank) for case in cases]
-    pending = [
-        background.start(lambda i=i: reducer.sum(*given[i], name=str(i))) for i in range(len(cases))
-    ]
+    pending = [thread.submit(reducer.sum, *given[i], name=str(i)) for i in range(len(cases))]
     comm.barrier()  # messages of another communicator do not meet those of the sum
     for case, future in zip(cases, pending, strict=True):
         np.testing.assert_array_equal(future.result().total, case.expected[0])
-    background.close()
+    thread.shutdown()
     reducer.close()
 
 
-def test_an_error_on_the_thread_reaches_the_caller():
-    background = BackgroundSums()
-    with pytest.raises(ZeroDivisionError):
-        background.start(lambda: 1 // 0).result()
-    background.close()
+def test_an_error_on_the_thread_reaches_the_caller(comm):
+    comm.sum_ahead({"weights": None})
+    with pytest.raises(AttributeError, match="NoneType"):
+        comm.drop_ahead()
+    comm.drop_ahead()  # the next has nothing to wait for
 
 
 @pytest.mark.ranks(2)
