@@ -245,19 +245,19 @@ class Thresholded(Correction):
     """`threshold`: after an epoch, small entries become 0."""
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
-        self._blocks, self._most = blocks(layout, plan.tensors, False), np.float32(plan.threshold)
+        self._blocks, self._most = slices(layout, plan.tensors), np.float32(plan.threshold)
 
     def end_epoch(self, steps: "Steps") -> None:
         """Set small entries to 0."""
-        for start, stop in zip(*self._blocks, strict=True):
-            block = steps.weights[start:stop]
-            block[np.abs(block) <= self._most] = 0
+        for block in self._blocks:
+            entries = steps.weights[block]
+            entries[np.abs(entries) <= self._most] = 0
 
 
-def corrections_of(plan: Plan, network: "Network", draws: Draws | None) -> list[Correction]:
+def corrections_of(plan: Plan, network: "Network", draws: Draws) -> list[Correction]:
     """Return the corrections that a Plan requires on a Network, in the order in which they act.
 
-    A plan with scores draws its masks from `draws`, and so needs it.
+    A plan with scores draws its masks from `draws`.
     """
     layout = network.layout
 
@@ -265,17 +265,17 @@ def corrections_of(plan: Plan, network: "Network", draws: Draws | None) -> list[
         return cast(Vector, network.part_of(values))
 
     table: tuple[tuple[object, Callable[[], Correction]], ...] = (
-        (plan.mask is not None, lambda: Masked()),
-        (plan.scores is not None, lambda: Scored(of(plan.scores), cast(Draws, draws))),
+        (plan.mask is not None, Masked),
+        (plan.scores is not None, lambda: Scored(of(plan.scores), draws)),
         (plan.power != 1, lambda: Powered(plan, layout)),
         (plan.importance, lambda: Important(plan, layout)),
-        (plan.statistics, lambda: Measured()),
+        (plan.statistics, Measured),
         (plan.readjust, lambda: Readjusted(plan, network)),
         (plan.penalty, lambda: Penalised(plan, network)),
         (plan.control is not None, lambda: Controlled(of(plan.control))),
         (plan.clip, lambda: Clipped(plan.clip)),
         (plan.salient < 1, lambda: Salient(plan, layout)),
-        ("moved" in plan.statistics, lambda: Moved()),
+        ("moved" in plan.statistics, Moved),
         (plan.threshold, lambda: Thresholded(plan, layout)),
     )
     return [made() for asked, made in table if asked]

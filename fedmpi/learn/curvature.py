@@ -6,7 +6,6 @@ In networks of several layers these jumps dominate, however close the points are
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -21,9 +20,7 @@ from fedmpi.learn.layout_of import bind, flat_weights
 from fedmpi.learn.loss_functions import of_labels, one_thread
 from fedmpi.learn.losses import loss_of
 
-Curvature = Callable[
-    [Vector, Vector, AnyArray, AnyArray, str, Bools | None, Draws | None], Vector
-]
+Curvature = Callable[[Vector, Vector, AnyArray, AnyArray, str, Bools | None, Draws], Vector]
 
 
 def curvature_of(module: nn.Module, layout: Layout) -> Curvature:
@@ -43,16 +40,16 @@ def curvature_of(module: nn.Module, layout: Layout) -> Curvature:
     parameters = [module.get_parameter(tensor.name) for tensor in trained]
 
     def error_of(
-        x: AnyArray, y: AnyArray, error: str, labels: Bools | None, draws: Draws | None
+        x: AnyArray, y: AnyArray, error: str, labels: Bools | None, draws: Draws
     ) -> torch.Tensor:
-        with nullcontext() if draws is None else draws.next_pass():
+        with draws.next_pass():
             outputs = of_labels(module(torch.tensor(x)), labels)
         found: torch.Tensor = loss_of(error)(outputs, torch.tensor(y))
         return found
 
     def of_batch(
-        point: Vector, along: Vector, x: AnyArray, y: AnyArray, error: str = "cross-entropy",
-        labels: Bools | None = None, draws: Draws | None = None,
+        point: Vector, along: Vector, x: AnyArray, y: AnyArray, error: str,
+        labels: Bools | None, draws: Draws,
     ) -> Vector:
         flat.copy_(torch.from_numpy(point))
         bind(module, layout, flat)  # at each call, since a module may replace its tensors

@@ -53,7 +53,7 @@ class Reference:
         state = self.module.state_dict()
         return torch.cat([state[name].detach().clone().reshape(-1) for name in self.layout.names])
 
-    def begin(self, draws: Draws | None) -> None:
+    def begin(self, draws: Draws) -> None:
         """Begin with a client, for which modules take their random numbers from `draws`."""
         self._draws = draws
         self._constants.restore()

@@ -100,7 +100,7 @@ class Gradients(ABC):
             np.copyto(grad, self.grad)
         return loss
 
-    def begin(self, draws: Draws | None) -> None:
+    def begin(self, draws: Draws) -> None:
         """Begin with a client, for which modules take their random numbers from `draws`."""
         self._draws = draws
 

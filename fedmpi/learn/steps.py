@@ -1,7 +1,6 @@
 """The steps of one client: the gradient at the plan's point, its corrections, the optimiser."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ class Steps:
         Learning rate of this round.
     start : float32[P']
         The weights at the start of training, in the network's own coordinates.
-    draws : Draws, optional
+    draws : Draws
         The source of random numbers for masks that are drawn.
 
     Attributes
@@ -63,8 +62,7 @@ class Steps:
     """
 
     def __init__(
-        self, network: "Network", plan: Plan, local: Local, lr: float, start: Vector,
-        draws: Draws | None = None,
+        self, network: "Network", plan: Plan, local: Local, lr: float, start: Vector, draws: Draws
     ) -> None:
         self._network, self._plan, self._local, self._lr = network, plan, local, np.float32(lr)
         self._gradients, self.layout, self.still = network.backend, network.layout, network.still
@@ -165,7 +163,7 @@ class Steps:
         if not (plan.dense_norm and self.apart and self.still.size):
             return None
         np.copyto(self.point, self.weights)
-        with nullcontext() if self.draws is None else self.draws.ahead():
+        with self.draws.ahead():
             self._gradients.gradient(self.point, x, y, self.grad, plan.backward, None, plan.error)
         found: Vector = self.point[self.still]
         return found

@@ -71,7 +71,7 @@ class TorchGradients(Gradients):
         self._flat[self._still] = still
         return float(loss.item())
 
-    def begin(self, draws: Draws | None) -> None:
+    def begin(self, draws: Draws) -> None:
         super().begin(draws)
         self._constants.restore()
 
