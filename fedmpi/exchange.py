@@ -118,6 +118,11 @@ class Failure:
     client: int
     reason: str
 
+    @classmethod
+    def of(cls, job: Job, fault: Exception) -> "Failure":
+        """Return the Failure of a job that one of the CLIENT_FAULTS aborted."""
+        return cls(job.client, str(fault) or type(fault).__name__)
+
 
 class Coding(NamedTuple):
     """The encoding of a part's values, if it is not that of the run.

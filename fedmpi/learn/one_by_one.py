@@ -28,7 +28,7 @@ class OneByOne(NetworkEngine):
             try:
                 yield self.train_client(job)
             except CLIENT_FAULTS as error:
-                yield Failure(job.client, f"{error}" or type(error).__name__)
+                yield Failure.of(job, error)
 
     def train_client(self, job: Job) -> Report:
         """Return the Report of a job; raises the exceptions in CLIENT_FAULTS."""

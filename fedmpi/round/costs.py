@@ -18,7 +18,7 @@ from fedmpi.stages import Stage
 from fedmpi.world.clock import spans
 from fedmpi.world.conditions import Conditions
 from fedmpi.world.devices import Devices
-from fedmpi.world.memory import check_memory, limited, needed_mb
+from fedmpi.world.memory import check_memory, needed_mb
 from fedmpi.world.policies import POLICIES, RoundCost
 from fedmpi.world.schedule import schedule_of
 
@@ -94,13 +94,8 @@ class Costs:
 
     def check_memory(self, plan: Plan, client: int) -> None:
         """Raise ConfigError if a client's device cannot hold what its Plan trains."""
-        if self._limited:
+        if self.devices.has_limits:
             check_memory(self.devices, client, self._memory_mb(plan))
-
-    @cached_property
-    def _limited(self) -> bool:
-        """True if any device has a memory limit."""
-        return limited(self.devices)
 
     def _memory_mb(self, plan: Plan) -> float:
         """Return the memory in MB that a device needs to train a Plan's network."""

@@ -27,11 +27,10 @@ class ServerOptimizer:
     """Turn the step that an algorithm proposes into the step that is taken.
 
     The moments are kept in the state as "server_m" and "server_v", float32[P], and are checkpointed
-    with it. With optimizer = "average" the proposed step is taken unchanged. Without an `algorithm`
-    all coordinates take the optimiser's step.
+    with it. With optimizer = "average" the proposed step is taken unchanged.
     """
 
-    def __init__(self, keys: ServerSection, algorithm: Algorithm | None = None) -> None:
+    def __init__(self, keys: ServerSection, algorithm: Algorithm) -> None:
         self.keys, self._algorithm = keys, algorithm
 
     def step(self, before: State, after: State) -> State:
@@ -54,8 +53,6 @@ class ServerOptimizer:
 
     def _still(self, after: State) -> Bools | None:
         """Return bool[P], True for coordinates that keep the proposed values; None if none does."""
-        if self._algorithm is None:
-            return None
         still, kept = ~self._algorithm.layout.trained, self._algorithm.kept(after)
         if kept is not None:
             still |= np.asarray(kept) == 0

@@ -101,12 +101,12 @@ def visit(server: Server, job: Job, report: Report | Failure) -> Visit:
     Nothing is changed, except that `server.messages` caches sizes.
     """
     down = server.messages.down(job.plan)
-    if isinstance(report, Failure):
-        return Visit(job, None, down, [], reason=report.reason)
-    try:
-        return _visited(server, job, report, down)
-    except CLIENT_FAULTS as fault:
-        return Visit(job, None, down, [], reason=_reason(fault))
+    if isinstance(report, Report):
+        try:
+            return _visited(server, job, report, down)
+        except CLIENT_FAULTS as fault:
+            report = Failure.of(job, fault)
+    return Visit(job, None, down, [], reason=report.reason)
 
 
 def add_arrival(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival) -> Visit:
@@ -120,7 +120,7 @@ def add_arrival(algorithm: Algorithm, sums: Sums, done: Visit, arrival: Arrival)
         with one_client(sums, lasting) as pending:
             algorithm.add(pending, arrival)
     except CLIENT_FAULTS as fault:
-        return done.rejected(_reason(fault))
+        return done.rejected(Failure.of(done.job, fault).reason)
     return done
 
 
@@ -187,8 +187,3 @@ def _remembered(
             "the class does not say `remembers = True`; add that line to it"
         )
     return own
-
-
-def _reason(fault: Exception) -> str:
-    """Return in one line the reason why a client is rejected."""
-    return str(fault) or type(fault).__name__

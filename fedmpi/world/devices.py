@@ -92,6 +92,11 @@ class Devices:
         """True if any client may be lost during a round by chance."""
         return bool(self.dropout.any())
 
+    @cached_property
+    def has_limits(self) -> bool:
+        """True if any device has a limit of memory."""
+        return bool(np.isfinite(self.memory_mb).any())
+
     def individual(self) -> dict[str, AnyArray]:
         """Return the arrays [K] in which clients differ, by name, which ranks may share."""
         columns = {name: getattr(self, name) for name in ("tier", *RATES, *NUMBERS)}
@@ -107,7 +112,7 @@ class Devices:
         columns |= {name: getattr(self, name) for name in RATES}
         if self.may_be_away or self.may_be_lost:
             columns |= {"availability": self.availability, "dropout": self.dropout}
-        if np.isfinite(self.memory_mb).any():
+        if self.has_limits:
             columns["memory_mb"] = self.memory_mb
         columns |= {name: getattr(self, name) for name in POWERS if getattr(self, name).any()}
         return columns | (self.presence.columns() if self.presence else {})

@@ -1,7 +1,5 @@
 """The device memory that training a network needs, and the check that a device has it."""
 
-import numpy as np
-
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
 from fedmpi.world.devices import Devices
@@ -34,8 +32,3 @@ def check_memory(devices: Devices, client: int, needed: float) -> None:
             f"client {client} ({name}): training takes {needed:.4g} MB of memory, and "
             f"devices.memory_mb is {there:.4g}; use a smaller model or batch_size, or more memory"
         )
-
-
-def limited(devices: Devices) -> bool:
-    """Return whether any device has a memory limit."""
-    return bool(np.isfinite(devices.memory_mb).any())

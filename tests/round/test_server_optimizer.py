@@ -1,5 +1,7 @@
 """Server optimisers against their formulas, by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,11 @@ MEAN = {"weights": np.array([1.5, -2.25], np.float32), "other": np.zeros(1)}
 CHANGE = np.array([0.5, -0.25])
 
 
+WHOLE = SimpleNamespace(layout=SimpleNamespace(trained=np.ones(2, bool)), kept=lambda state: None)
+
+
 def steps(number, **keys):
-    server, state = ServerOptimizer(ServerSection(**keys)), OLD
+    server, state = ServerOptimizer(ServerSection(**keys), WHOLE), OLD
     for _ in range(number):
         state = server.step(state, MEAN | {"weights": state["weights"] + CHANGE.astype("f4")} | {
             k: v for k, v in state.items() if k.startswith("server")})
@@ -22,7 +27,7 @@ def steps(number, **keys):
 
 
 def test_the_average_is_taken_as_it_is():
-    assert ServerOptimizer(ServerSection()).step(OLD, MEAN) is MEAN
+    assert ServerOptimizer(ServerSection(), WHOLE).step(OLD, MEAN) is MEAN
 
 
 def test_sgd_with_lr_one_and_no_momentum_is_the_average():
@@ -38,7 +43,7 @@ def test_momentum_adds_up():
 @pytest.mark.parametrize("name", ["adam", "yogi", "adagrad"])
 def test_adaptive_steps_follow_their_formulas(name):
     """The second change is small, so v of Yogi falls; the third goes the other way."""
-    server, state = ServerOptimizer(ServerSection(optimizer=name, lr=0.1)), OLD
+    server, state = ServerOptimizer(ServerSection(optimizer=name, lr=0.1), WHOLE), OLD
     weights, m, v = OLD["weights"].astype(np.float64), 0.0, 0.0
     for change in (CHANGE, CHANGE / 20, -CHANGE):
         m, square = 0.9 * m + 0.1 * change, change**2

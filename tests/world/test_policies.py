@@ -9,7 +9,7 @@ from fedmpi.layout import Layer, Layout, Tensor
 from fedmpi.world.clock import spans
 from fedmpi.world.conditions import Conditions
 from fedmpi.world.devices import devices_of
-from fedmpi.world.memory import check_memory, limited, needed_mb
+from fedmpi.world.memory import check_memory, needed_mb
 from fedmpi.world.policies import POLICIES, RoundCost, fit_deadline, fit_memory, largest
 from fedmpi.world.schedule import Schedule
 
@@ -66,7 +66,7 @@ def test_memory_by_hand(devices):
     tensors = (Tensor("w", (2, 1, 3, 3), 0, 0, 2, True), Tensor("v", (3, 200), 1, 18, 3, True))
     layout = Layout(tensors, (Layer("c", "conv", 2, 1800), Layer("l", "linear", 3, 600)))
     assert needed_mb(layout, 5, 1) == 4 * (3 * 618 + 2 * 5 * (200 + 3)) / 1e6
-    assert limited(devices)
+    assert devices.has_limits
     client = int(devices.memory_mb.argmin())
     check_memory(devices, client, devices.memory_mb[client])
     with pytest.raises(ConfigError, match=rf"client {client} \(\w+\): training takes 3000 MB"):

@@ -122,7 +122,7 @@ class Chunk:
             try:
                 self._on_step()
             except CLIENT_FAULTS as fault:
-                course.failure = failure_of(course.job, fault)
+                course.failure = Failure.of(course.job, fault)
             if not course.left and not course.done:
                 self._leave(slot, course)
             if course.done:
@@ -157,7 +157,7 @@ class Chunk:
         try:
             self._held[slot] = held = self._stock(data.held(client))
         except CLIENT_FAULTS as fault:  # raised by the user's code that draws samples
-            course.failure = failure_of(course.job, fault)
+            course.failure = Failure.of(course.job, fault)
             return None
         start = self._network.enter(course.start, plan.private)
         self._moves.enter(slot, plan, course.lr, start, course.draws)
@@ -231,8 +231,3 @@ class Chunk:
 
     def _sent(self, array: AnyArray) -> Tensor:
         return torch.from_numpy(array).to(self._moves.weights.device, non_blocking=True)
-
-
-def failure_of(job: Job, fault: Exception) -> Failure:
-    """Return the Failure of a job that was aborted by `fault`."""
-    return Failure(job.client, f"{fault}" or type(fault).__name__)

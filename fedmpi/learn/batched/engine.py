@@ -12,7 +12,7 @@ import torch
 from fedmpi.arrays import AnyArray, Integers, Vector
 from fedmpi.errors import FedmpiError
 from fedmpi.exchange import CLIENT_FAULTS, Failure, Job, Report
-from fedmpi.learn.batched.chunk import Chunk, ChunkClient, failure_of
+from fedmpi.learn.batched.chunk import Chunk, ChunkClient
 from fedmpi.learn.batched.deterministic import exact
 from fedmpi.learn.batched.device_memory import device_bytes, device_memory
 from fedmpi.learn.batched.device_samples import DeviceSamples, on
@@ -142,7 +142,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
                 )
             return chunks[kind], chunks[kind].course(job)
         except CLIENT_FAULTS as fault:
-            return failure_of(job, fault)
+            return Failure.of(job, fault)
 
     def _stock(self, samples: Samples) -> DeviceSamples:
         """Return samples on the device, copied once and kept there as long as `samples` lives."""
