@@ -244,13 +244,22 @@ def in_proportion(portions: Reals, sizes: AnyArray, density: float) -> Reals:
     return np.ones(len(sizes))
 
 
-def erk_counts(
-    layout: Layout, tensors: Sequence[int], density: float, power: float = 1.0
-) -> dict[int, int]:
-    """Return {tensor: number of entries kept at ERK's density} for `tensors`."""
+def random_by_erk(
+    layout: Layout, tensors: Sequence[int], density: float, power: float, rng: np.random.Generator
+) -> Flags:
+    """Return uint8[P], a `random_mask` of `tensors` at ERK's densities."""
+    densities = erk([layout.tensors[t].shape for t in tensors], density, power)
+    return random_mask(layout, tensors, densities, rng)
+
+
+def largest_by_erk(
+    layout: Layout, values: AnyArray, tensors: Sequence[int], density: float, power: float
+) -> Flags:
+    """Return uint8[P], 1 for the largest |values| float32[P] of each tensor, at ERK's densities."""
     densities = erk([layout.tensors[t].shape for t in tensors], density, power)
     sizes = [layout.tensors[t].size for t in tensors]
-    return {t: round(d * n) for t, d, n in zip(tensors, densities, sizes, strict=True)}
+    counts = {t: round(d * n) for t, d, n in zip(tensors, densities, sizes, strict=True)}
+    return largest_of_each(layout, values, counts)
 
 
 def cubic(round: int, rounds: int, start: float, end: float) -> float:

@@ -135,7 +135,5 @@ class FedDIP(Algorithm, name="feddip"):
 
     def _first_mask(self, client: int) -> Flags:
         """Return the client's own ERK mask of round 0."""
-        shapes = [self.layout.tensors[t].shape for t in self.tensors]
-        densities = sparsity.erk(shapes, 1.0 - self.keys.start, self.keys.power)
-        rng = self.rng_for("feddip", 0, client)
-        return sparsity.random_mask(self.layout, self.tensors, densities, rng)
+        density, rng = 1.0 - self.keys.start, self.rng_for("feddip", 0, client)
+        return sparsity.random_by_erk(self.layout, self.tensors, density, self.keys.power, rng)

@@ -55,10 +55,8 @@ class FedDST(Algorithm, name="feddst"):
 
     def start(self, weights: Vector) -> State:
         """Return the first weights under a random mask."""
-        shapes = [self.layout.tensors[t].shape for t in self.tensors]
-        densities = sparsity.erk(shapes, 1.0 - self.keys.sparsity, self.keys.power)
-        rng = self.rng_for("feddst", 0)
-        mask = sparsity.random_mask(self.layout, self.tensors, densities, rng)
+        density, rng = 1.0 - self.keys.sparsity, self.rng_for("feddst", 0)
+        mask = sparsity.random_by_erk(self.layout, self.tensors, density, self.keys.power, rng)
         return {"weights": weights * mask, "mask": mask}
 
     def plan(self, state: State, round: int, client: int) -> Plan:

@@ -59,9 +59,8 @@ class FedRTS(Algorithm, name="fedrts"):
 
     def start(self, weights: Vector) -> State:
         """Return the largest first weights, their mask, and a uniform posterior."""
-        one, density = np.ones(self.layout.size), 1.0 - self.keys.sparsity
-        counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
-        mask = sparsity.largest_of_each(self.layout, weights, counts)
+        one, density, power = np.ones(self.layout.size), 1.0 - self.keys.sparsity, self.keys.power
+        mask = sparsity.largest_by_erk(self.layout, weights, self.tensors, density, power)
         return {"weights": weights * mask, "mask": mask, "won": one, "lost": one}
 
     def plan(self, state: State, round: int, client: int) -> Plan:

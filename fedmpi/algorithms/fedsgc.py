@@ -64,9 +64,8 @@ class FedSGC(Algorithm, name="fedsgc"):
 
     def start(self, weights: Vector) -> State:
         """Return the largest first weights; the server has taken no step yet."""
-        density = 1.0 - self.keys.sparsity
-        counts = sparsity.erk_counts(self.layout, self.tensors, density, self.keys.power)
-        mask = sparsity.largest_of_each(self.layout, weights, counts)
+        density, power = 1.0 - self.keys.sparsity, self.keys.power
+        mask = sparsity.largest_by_erk(self.layout, weights, self.tensors, density, power)
         return {"weights": weights * mask, "mask": mask, "signs": np.zeros_like(weights)}
 
     def plan(self, state: State, round: int, client: int) -> Plan:

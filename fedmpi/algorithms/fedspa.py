@@ -76,7 +76,5 @@ class FedSpa(PersonalMask, name="fedspa"):
 
     def first_mask(self, client: int) -> Flags:
         """Return uint8[P]: the mask that is drawn for a client."""
-        shapes = [self.layout.tensors[t].shape for t in self.tensors]
-        densities = sparsity.erk(shapes, 1.0 - self.keys.sparsity, self.keys.power)
-        rng = self.rng_for("fedspa", 0, client)
-        return sparsity.random_mask(self.layout, self.tensors, densities, rng)
+        density, rng = 1.0 - self.keys.sparsity, self.rng_for("fedspa", 0, client)
+        return sparsity.random_by_erk(self.layout, self.tensors, density, self.keys.power, rng)

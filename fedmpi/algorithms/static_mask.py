@@ -68,17 +68,16 @@ class StaticMask(Algorithm, name="static-mask"):
     def start(self, weights: Vector) -> State:
         """Return the first weights and their mask; the first step prunes by measured scores."""
         mask = np.ones(self.layout.size, np.uint8)
-        shapes = [self.layout.tensors[t].shape for t in self.tensors]
-        share = 1.0 - self.keys.sparsity
+        share, rng = 1.0 - self.keys.sparsity, self.rng_for("static-mask", 0)
         if self.keys.mask == "magnitude":
             mask = self._mask_of(weights)
         elif self.keys.mask == "synflow":
             mask = self._synflow(weights)
-        elif self.keys.mask not in MEASURED:
-            erk, power = self.keys.mask == "erk", self.keys.power
-            densities = sparsity.erk(shapes, share, power) if erk else [share] * len(shapes)
-            rng = self.rng_for("static-mask", 0)
-            mask = sparsity.random_mask(self.layout, self.tensors, densities, rng)
+        elif self.keys.mask == "erk":
+            mask = sparsity.random_by_erk(self.layout, self.tensors, share, self.keys.power, rng)
+        elif self.keys.mask == "random":
+            shares = [share] * len(self.tensors)
+            mask = sparsity.random_mask(self.layout, self.tensors, shares, rng)
         return {"weights": self._pruned(weights, mask), "mask": mask}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
