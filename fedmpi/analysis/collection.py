@@ -6,6 +6,7 @@ from fedmpi.analysis import seeds
 from fedmpi.analysis.compare import compare
 from fedmpi.errors import ResultError, nearest
 from fedmpi.record.reader import Run
+from fedmpi.record.table import optional
 from fedmpi.toml_text import leaves
 
 
@@ -40,11 +41,7 @@ class Runs(list[Run]):
         The columns are the dotted keys of the configurations and the columns of `fedmpi compare`.
         Raises ResultError if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            hint = "to_pandas needs pandas: pip install 'fedmpi[analysis]'"
-            raise ResultError(hint) from error
+        pandas = optional("pandas")
         rows = compare(list(self), target).rows if self else ()
         return pandas.DataFrame([dict(leaves(run.config)) | row
                                  for run, row in zip(self, rows, strict=True)])

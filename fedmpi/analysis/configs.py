@@ -67,9 +67,13 @@ def stem(shorts: Sequence[str]) -> str:
     """Return the common start of file names: "fedlp" for fedlp-seed1 and fedlp-seed2."""
     if len(shorts) == 1:
         return shorts[0]
-    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*shorts, strict=False))
-    start = "".join(letters[0] for letters in same)
-    return re.sub(r"([\W_]+(seed|s)[\W_]*\d*|[\W_]+)$", "", start)
+    return re.sub(r"([\W_]+(seed|s)[\W_]*\d*|[\W_]+)$", "", common_start(shorts))
+
+
+def common_start(texts: Sequence[str]) -> str:
+    """Return the longest start that all texts share."""
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False))
+    return "".join(letters[0] for letters in same)
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:

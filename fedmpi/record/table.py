@@ -1,6 +1,7 @@
 """A group of columns of a result file, each of which is read on first use."""
 
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -122,11 +123,7 @@ class Table:
         Status codes become words. Columns with two axes (phases, layers) are flattened, with an
         index of the round's row and the rank or layer.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            hint = "to_pandas needs pandas: pip install 'fedmpi[analysis]'"
-            raise ResultError(hint) from error
+        pandas = optional("pandas")
         values = {name: self[name].ravel() for name in self}
         if self._group == "clients":
             words = schema.CLIENT_STATUS
@@ -143,11 +140,7 @@ class Table:
         The first dimension is "round" for rounds, phases and layers, and "row" for other groups. A
         second axis is "rank" or "layer". `coordinates` are arrays by dimension.
         """
-        try:
-            import xarray
-        except ImportError as error:
-            hint = "to_xarray needs xarray: pip install 'fedmpi[analysis]'"
-            raise ResultError(hint) from error
+        xarray = optional("xarray")
         first = "round" if self._group in ("rounds", "phases", "layers") else "row"
         axes = (first, "rank" if self._group == "phases" else "layer")[: len(self.shape)]
         values = {name: (axes, self[name], {"units": c.unit, "long_name": c.meaning})
@@ -155,6 +148,15 @@ class Table:
         if first in self._columns:
             coordinates = {first: self[first]} | coordinates
         return xarray.Dataset(values, {k: v for k, v in coordinates.items() if k in axes})
+
+
+def optional(name: str) -> Any:
+    """Return the library `name`, pandas or xarray. Raises ResultError if it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        hint = f"to_{name} needs {name}: pip install 'fedmpi[analysis]'"
+        raise ResultError(hint) from error
 
 
 def coded(values: AnyArray, most: int) -> Kinds:

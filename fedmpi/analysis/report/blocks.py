@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 
 import numpy as np
 
+from fedmpi.analysis.configs import common_start
 from fedmpi.analysis.report.figure import WIDTH, in_stretches, number, rounded, svg, text, ticks
 from fedmpi.analysis.report.markup import Html, tag
 from fedmpi.arrays import Integers, Reals
@@ -67,8 +67,7 @@ def labels(names: Sequence[str]) -> list[str]:
     If a name is too long, all names lose the first words that they share, and then their middle.
     """
     if max(map(len, names), default=0) > LETTERS:
-        same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
-        shared = "".join(letters[0] for letters in same) if len(set(names)) > 1 else ""
+        shared = common_start(names) if len(set(names)) > 1 else ""
         words = re.match(r".*[^A-Za-z0-9.]", shared)
         if words and words.end() > 1:
             names = [f"…{name[words.end():]}" for name in names]
