@@ -35,11 +35,11 @@ from fedmpi.cli.words import Parser, Verbs, parse
 from fedmpi.comm.launch import launched, rank_of
 from fedmpi.comm.leave import end_all, end_all_at_start
 from fedmpi.errors import FedmpiError
+from fedmpi.experiment.stop import INTERRUPTED
 from fedmpi.user_code import own_frames
 
 EPILOG = """exit codes: 0 done; 1 failed; 2 bad use or configuration;
 75 stopped early with a complete checkpoint (continue with resume)"""
-INTERRUPTED = 130  # the exit code by which shells report a program ended by SIGINT
 RUNS = run.run, run.resume
 JOINING = (*RUNS, benchmarks.collectives, benchmarks.scale, bench_run.run,
            compile_kernels.warmup, diagnosis.doctor)  # verbs that all ranks join

@@ -29,11 +29,11 @@ def add_verbs(verbs: Verbs) -> None:
     parser = verbs.add_parser("bench", help="measure kernels, collectives, the round loop",
                               description="Measure parts of fedmpi; docs/performance.md has links.")
     whats = parser.add_subparsers(metavar="WHAT [OPTIONS]", required=True)
-    for function, summary in _WHATS:
-        parser = verb(whats, function, summary, _EXAMPLES[function])
+    for function, add_arguments, summary, example in _WHATS:
+        parser = verb(whats, function, summary, example)
         parser.add_argument("--json", type=new_file, metavar="FILE",
                             help="write the numbers to FILE")
-        _ARGUMENTS[function](parser)
+        add_arguments(parser)
 
 
 def _with_quick(parser: ArgumentParser) -> None:
@@ -269,27 +269,17 @@ def world(args: Namespace) -> None:
     show_bars(found["bars"])
 
 
-_WHATS: tuple[tuple[Verb, str], ...] = (
-    (kernels, "each kernel beside its peer and the machine's floor"),
-    (collectives, "the sums over ranks"),
-    (round_, "clients per second, start-up, memory"),
-    (scale, "the sums on many nodes, simulated"),
-    (world, "virtual round times beside those of real clients"),
-    (bench_run.run, "an experiment of your own"),
+_WHATS: tuple[tuple[Verb, Callable[[ArgumentParser], None], str, str], ...] = (
+    (kernels, _kernels_arguments, "each kernel beside its peer and the machine's floor",
+     "fedmpi bench kernels --json kernels.json"),
+    (collectives, _collectives_arguments, "the sums over ranks",
+     "fedmpi bench collectives --ranks 4 --bars"),
+    (round_, _round_arguments, "clients per second, start-up, memory",
+     "fedmpi bench round --ranks 4 --minutes 10"),
+    (scale, _scale_arguments, "the sums on many nodes, simulated",
+     "fedmpi bench scale --figure scale.png"),
+    (world, _world_arguments, "virtual round times beside those of real clients",
+     "fedmpi bench world --json world.json"),
+    (bench_run.run, bench_run.arguments, "an experiment of your own",
+     "fedmpi bench run exp.toml"),
 )
-_EXAMPLES: dict[Verb, str] = {
-    kernels: "fedmpi bench kernels --json kernels.json",
-    collectives: "fedmpi bench collectives --ranks 4 --bars",
-    round_: "fedmpi bench round --ranks 4 --minutes 10",
-    scale: "fedmpi bench scale --figure scale.png",
-    world: "fedmpi bench world --json world.json",
-    bench_run.run: "fedmpi bench run exp.toml",
-}
-_ARGUMENTS: dict[Verb, Callable[[ArgumentParser], None]] = {
-    kernels: _kernels_arguments,
-    collectives: _collectives_arguments,
-    round_: _round_arguments,
-    scale: _scale_arguments,
-    world: _world_arguments,
-    bench_run.run: bench_run.arguments,
-}
