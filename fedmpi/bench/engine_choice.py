@@ -68,7 +68,7 @@ def run(machine: Found, quick: bool = False, say: Say = lambda text: None) -> Fo
     return dict(plain(found | {"bars": judged(bars, quick)}))
 
 
-def compared(name: str, shape: tuple[int, ...], batch: int, most: float = SECONDS) -> Found:
+def compared(name: str, shape: tuple[int, ...], batch: int, most: float) -> Found:
     """Return a row of one model and batch: both engines, and the choice of "auto"."""
     engine, module, x, y = net.setting(name, shape, batch)
     arms = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
@@ -83,9 +83,10 @@ def compared(name: str, shape: tuple[int, ...], batch: int, most: float = SECOND
     }  # fmt: skip
 
 
-def cycle(name: str, shape: tuple[int, ...], ratio: float = 0.25, batch: int = 32) -> Found:
+def cycle(name: str, shape: tuple[int, ...]) -> Found:
     """Return a row of FedSkel: a cycle of one step that sets skeletons and steps within them."""
-    engine, module, x, y = net.setting(name, shape, batch)
+    ratio = 0.25
+    engine, module, x, y = net.setting(name, shape, net.BATCH)
     dense = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
     sets = net.step_of(engine, x, y, activations=[np.zeros(n.rows) for n in engine.layout.layers])
     within = net.step_of(engine, x, y, net.skeleton(engine.layout, ratio))
@@ -96,8 +97,8 @@ def cycle(name: str, shape: tuple[int, ...], ratio: float = 0.25, batch: int = 3
 
 def skeleton_step() -> Found:
     """Return a row of a step within a skeleton, for a large network."""
-    name, shape, ratio, batch, turns = "resnet18", (3, 32, 32), 0.1, 32, 3
-    engine, module, x, y = net.setting(name, shape, batch)
+    name, shape, ratio, turns = "resnet18", (3, 32, 32), 0.1, 3
+    engine, module, x, y = net.setting(name, shape, net.BATCH)
     dense = net.step_of(engine, x, y), eager.step(module, x, y, 1e-6, 0.9)
     within = net.step_of(engine, x, y, net.skeleton(engine.layout, ratio))
     times = net.times((within, *dense), turns)

@@ -19,11 +19,11 @@ DENSITIES = (0.01, 0.1, 0.5)
 SHARE = 0.01  # of the entries is selected
 
 
-def selection(size: int, torch_feedback: Feedback | None = None) -> list[Arm]:
+def selection(size: int, torch_feedback: Feedback) -> list[Arm]:
     """Return the arms of exact selection, with and without error feedback.
 
     `torch_feedback(update, residual, count)` does the same as `feedback` with torch, in float32[n]
-    arrays; None leaves this comparison out.
+    arrays.
     """
     rng, count, select = rng_for(0, "bench selection"), round(SHARE * size), kernels.select
     update, residual = rng.standard_normal((2, size), np.float32)
@@ -36,7 +36,7 @@ def selection(size: int, torch_feedback: Feedback | None = None) -> list[Arm]:
     def numpy_top() -> AnyArray:
         return np.argpartition(np.abs(update), size - count)[size - count :]
 
-    peer = None if torch_feedback is None else partial(torch_feedback, update, left, count)
+    peer = partial(torch_feedback, update, left, count)
     top_bytes = 4 * size + 8 * count
     return [
         Arm("feedback", size, 12 * size + 12 * count, feedback, peer),
@@ -76,7 +76,7 @@ def bars(found: Sequence[Row]) -> list[Bar]:
     promised = [
         Bar("exact add: times a float64 add", 1 / (exact.peer or nan), 1.25, at_least=False),
         Bar("feedback: ns per element", feedback.ns, 2.5, at_least=False),
-        Bar("feedback: times faster than torch", feedback.peer, 8.0, note="needs torch"),
+        Bar("feedback: times faster than torch", feedback.peer, 8.0),
     ]
     coded = [row for row in found if "code" in row.name and "only" not in row.name]
     return promised + [

@@ -3,9 +3,8 @@
 The model is LogGPS (Ino, Fujimoto, Hagihara, PPoPP 2001; LogGP with a handshake before long
 messages): a message of b bytes reaches its target after o + L + b G, plus S if it is long, and
 keeps the target busy for o. The sender waits until its bytes have left, as in fedmpi's reductions.
-The ranks of a node share a network card, which is busy for b G. A replay takes rounds of messages.
-Each rank's clock advances only by what the rank computes, sends and receives, so fast ranks run
-ahead.
+A replay takes rounds of messages. Each rank's clock advances only by what the rank computes, sends
+and receives, so fast ranks run ahead.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,6 @@ class ModelledNetwork:
     handshake: float = 0.0  # S, further seconds for a message of more than LONG bytes
     work: float = 2.5e-10  # seconds to list and add one byte of a list
     combine: float = 0.0  # seconds to add one byte of a vector, in built-in sums
-    per_node: int = 1  # ranks that share a network card
 
     def wire(self, size: Reals) -> Reals:
         """Return the seconds from the first byte of messages to the last, float64[m]."""
@@ -75,25 +73,18 @@ def replays(
 ) -> list[Reals]:
     """Return the result of `replay` for each of several networks; the rounds are made once."""
     clocks = [np.zeros(ranks) for _ in networks]
-    cards = [np.zeros(-(-ranks // network.per_node)) for network in networks]
     for messages in rounds:
-        for network, clock, card in zip(networks, clocks, cards, strict=True):
-            _pass(messages, network, clock, card)
+        for network, clock in zip(networks, clocks, strict=True):
+            _pass(messages, network, clock)
     return clocks
 
 
-def _pass(messages: Round, network: ModelledNetwork, clock: Reals, card: Reals) -> None:
-    """Replay the messages of a Round: advance the clocks of ranks and network cards, in place."""
+def _pass(messages: Round, network: ModelledNetwork, clock: Reals) -> None:
+    """Replay the messages of a Round: advance the clocks of the ranks, in place."""
     source, target, size = messages.source, messages.target, messages.bytes
     clock[source] += messages.work
-    leave = clock[source]
     sent = target >= 0
-    for turn in range(network.per_node if network.per_node > 1 else 0):  # ranks queue at a card
-        mine = sent & (source % network.per_node == turn)
-        node = source[mine] // network.per_node
-        leave[mine] = np.maximum(leave[mine], card[node])
-        card[node] = leave[mine] + size[mine] * network.per_byte
-    gone = leave + (network.overhead + network.wire(size)) * sent
+    gone = clock[source] + (network.overhead + network.wire(size)) * sent
     clock[source] = gone
     arrive = gone + network.latency
     np.maximum.at(clock, target[sent], arrive[sent])

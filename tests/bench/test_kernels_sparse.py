@@ -1,21 +1,11 @@
 """The arms of the sparse kernels: they run, they are compared, torch selects the same."""
 
 import numpy as np
-import torch
 
 from fedmpi import kernels
 from fedmpi.bench import kernels_sparse
 from fedmpi.bench.arms import rows
-
-
-def torch_feedback(update, residual, count):
-    """The twin of kernels.select.feedback in torch; return positions and values."""
-    left = torch.from_numpy(residual)
-    left.add_(torch.from_numpy(update))
-    chosen = torch.topk(left.abs(), count, sorted=False).indices
-    picked = left[chosen]
-    left[chosen] = 0
-    return chosen.numpy(), picked.numpy()
+from fedmpi.learn import eager
 
 
 def test_torch_does_what_feedback_does(rng):
@@ -23,7 +13,7 @@ def test_torch_does_what_feedback_does(rng):
     indices, picked = np.empty(500, np.uint32), np.empty(500, np.float32)
     left = residual.copy()
     kernels.select.feedback(update, left, indices, picked)
-    chosen, values = torch_feedback(update, residual, 500)
+    chosen, values = eager.feedback(update, residual, 500)
     order = np.argsort(chosen)
     np.testing.assert_array_equal(chosen[order], indices)
     np.testing.assert_array_equal(values[order], picked)
@@ -31,7 +21,7 @@ def test_torch_does_what_feedback_does(rng):
 
 
 def test_every_arm_gives_a_row_and_every_format_a_bar():
-    arms = kernels_sparse.every(20_000, torch_feedback)
+    arms = kernels_sparse.every(20_000, eager.feedback)
     found = rows(arms, repeats=1)
     assert [row.name for row in found] == [arm.name for arm in arms]
     assert all(row.ns > 0 and row.gigabytes > 0 and row.floor > 0 for row in found)
@@ -39,10 +29,3 @@ def test_every_arm_gives_a_row_and_every_format_a_bar():
     assert "feedback: ns per element" in promised
     for name in ("dense", "rows", "runs", "packed", "bitmap", "idx16", "idx32", "varint"):
         assert any(bar.startswith(f"{name} encode") for bar in promised)
-
-
-def test_without_torch_its_bar_stays_open():
-    arms = kernels_sparse.selection(20_000) + kernels_sparse.sums(20_000)
-    bars = {bar.name: bar for bar in kernels_sparse.bars(rows(arms, repeats=1))}
-    assert bars["feedback: times faster than torch"].met is None
-    assert bars["exact add: times a float64 add"].met is not None

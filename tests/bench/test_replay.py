@@ -42,14 +42,6 @@ def test_a_rank_sends_its_next_message_when_its_card_is_free():
     np.testing.assert_allclose(clock[1:], [1e-7, 2e-7])
 
 
-def test_ranks_of_a_node_share_its_card():
-    both = Round(np.array([0, 1]), np.array([2, 3]), np.array([100.0, 100.0]))
-    alone = replay([both], 4, WIDE)
-    shared = replay([both], 4, ModelledNetwork(0.0, 0.0, 1e-9, per_node=2))
-    assert alone[2:].max() == pytest.approx(1e-7)
-    assert shared[2:].max() == pytest.approx(2e-7)
-
-
 @pytest.mark.parametrize("ranks", [2, 4, 64])
 def test_a_dense_allreduce_takes_what_rabenseifner_says(ranks):
     share = 2 * (ranks - 1) / ranks
