@@ -1,6 +1,6 @@
 """The plan of a client's work in one round, and the mechanisms that it uses, as plain data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -224,38 +224,7 @@ class Plan:
     @cached_property
     def mechanisms(self) -> frozenset[str]:
         """Names of the mechanisms that the Plan needs, each in MECHANISMS or "error.<name>"."""
-        part = self.submodel
-        asked = {
-            "backward.rows": self.backward.rows is not None,
-            "backward.lowest": self.backward.lowest > 0,
-            "start": self.start is not None,
-            "private": self.private is not None,
-            "submodel.rows": part is not None and part.rows is not None,
-            "submodel.options": part is not None and part.rows is None,
-            "submodel.divisor": part is not None and part.divisor != 1,
-            "proximal": self.proximal != 0,
-            "mask": self.mask is not None,
-            "update": self.update is not None,
-            "scores": self.scores is not None,
-            "power": self.power != 1,
-            "importance": self.importance != 0,
-            "dense_norm": self.dense_norm,
-            "control": self.control is not None,
-            "penalty": self.penalty != 0,
-            "penalised": self.penalised is not None,
-            "threshold": self.threshold != 0,
-            "readjust": bool(self.readjust),
-            "grow": self.grow is not None,
-            "reallocate": self.reallocate,
-            "signs": self.signs is not None,
-            "salient": self.salient < 1,
-            "labels": self.labels is not None,
-            "clip": self.clip != 0,
-            "gates": self.gates is not None,
-            "probes": self.probes > 1,
-            "steps": self.steps is not None,
-        }
-        found = {name for name, wanted in asked.items() if wanted}
+        found = {name for name, asked in _ASKED.items() if asked(self)}
         found |= set() if self.error is None else {f"error.{self.error}"}
         return frozenset(found | {f"statistics.{name}" for name in self.statistics})
 
@@ -276,13 +245,37 @@ STATISTICS = ("activations", "relevance", "columns", "squares", "summed", "mask"
 PROBED = ("gradient", "curvature")
 """The statistics that are measured after the last step; the second needs the first."""
 
-MECHANISMS = frozenset(
-    ("backward.rows", "backward.lowest", "start", "private", "submodel.rows", "submodel.options",
-     "submodel.divisor", "proximal", "mask", "update", "scores", "power", "importance",
-     "dense_norm", "control", "penalty", "penalised", "threshold", "readjust", "grow",
-     "reallocate", "signs", "salient", "labels", "clip", "gates", "probes", "steps",
-     *(f"statistics.{name}" for name in STATISTICS))
-)  # fmt: skip
+_ASKED: dict[str, Callable[[Plan], bool]] = {
+    "backward.rows": lambda plan: plan.backward.rows is not None,
+    "backward.lowest": lambda plan: plan.backward.lowest > 0,
+    "start": lambda plan: plan.start is not None,
+    "private": lambda plan: plan.private is not None,
+    "submodel.rows": lambda plan: plan.submodel is not None and plan.submodel.rows is not None,
+    "submodel.options": lambda plan: plan.submodel is not None and plan.submodel.rows is None,
+    "submodel.divisor": lambda plan: plan.submodel is not None and plan.submodel.divisor != 1,
+    "proximal": lambda plan: plan.proximal != 0,
+    "mask": lambda plan: plan.mask is not None,
+    "update": lambda plan: plan.update is not None,
+    "scores": lambda plan: plan.scores is not None,
+    "power": lambda plan: plan.power != 1,
+    "importance": lambda plan: plan.importance != 0,
+    "dense_norm": lambda plan: plan.dense_norm,
+    "control": lambda plan: plan.control is not None,
+    "penalty": lambda plan: plan.penalty != 0,
+    "penalised": lambda plan: plan.penalised is not None,
+    "threshold": lambda plan: plan.threshold != 0,
+    "readjust": lambda plan: bool(plan.readjust),
+    "grow": lambda plan: plan.grow is not None,
+    "reallocate": lambda plan: plan.reallocate,
+    "signs": lambda plan: plan.signs is not None,
+    "salient": lambda plan: plan.salient < 1,
+    "labels": lambda plan: plan.labels is not None,
+    "clip": lambda plan: plan.clip != 0,
+    "gates": lambda plan: plan.gates is not None,
+    "probes": lambda plan: plan.probes > 1,
+    "steps": lambda plan: plan.steps is not None,
+}
+MECHANISMS = frozenset((*_ASKED, *(f"statistics.{name}" for name in STATISTICS)))
 """All mechanisms that a Plan may ask of an engine, besides the error that is minimised."""
 
 
