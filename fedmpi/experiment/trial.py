@@ -71,10 +71,7 @@ def memory_of_a_device(experiment: Experiment) -> tuple[int, int] | None:
         return None
     module, data, sample = engine.networks.whole.backend.plain, engine.data, engine.networks.sample
     run, layout = experiment.config.run, engine.layout
-    needed = device_memory(
-        module, layout, sample, data.local, data_bytes(experiment), data.loss,
-        data.largest_drawn(sample),
-    )  # fmt: skip
+    needed = device_memory(module, layout, sample, data, data_bytes(experiment))
     width = run.chunk or width_of(layout, data.local.batch_size, experiment.config.selected, "cuda")
     slots = -(-width // ALIGNED) * ALIGNED
     return needed.of(slots), slots

@@ -235,8 +235,8 @@ def test_a_device_without_enough_memory_names_the_chunk_that_would_fit(monkeypat
         raise torch.OutOfMemoryError("Tried to allocate 2 GiB")
 
     plain, samples = made.networks.whole.backend.plain, made.data.samples
-    held, local = samples.x.nbytes + samples.y.nbytes, made.data.local
-    needed = device_memory(plain, made.layout, np.ones((1, *SHAPE), np.float32), local, held)
+    held, x = samples.x.nbytes + samples.y.nbytes, np.ones((1, *SHAPE), np.float32)
+    needed = device_memory(plain, made.layout, x, made.data, held)
     assert needed.each > 4 * made.layout.size * 4 and needed.of(3) - needed.of(2) == needed.each
     monkeypatch.setattr(Chunk, "step", full)
     monkeypatch.setattr(engines, "device_bytes", lambda device: needed.of(40))

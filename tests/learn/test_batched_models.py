@@ -243,5 +243,6 @@ def test_random_numbers_of_other_generators_are_refused_and_memory_is_measured()
         (anything.BUILD["dropout"], anything.SAMPLE, "cross-entropy"),
     ):  # fmt: skip
         module = make()
-        layout = layout_of(module, x)
-        assert device_memory(module, layout, x, LOCAL, 0, loss).each > 4 * 4 * layout.size
+        layout, one = layout_of(module, x), Partition(np.zeros(1, np.int64), np.array([0, 1]))
+        data = ClientData(Samples(x, np.zeros(1, np.int64)), one, LOCAL, seed=1, loss=loss)
+        assert device_memory(module, layout, x, data, 0).each > 4 * 4 * layout.size

@@ -15,7 +15,7 @@ from fedmpi.learn.batched.first_targets import first_targets
 from fedmpi.learn.batched.one_pass import Batches, PassRequest
 from fedmpi.learn.batched.stacked_model import ALIGNED, StackedModel, stacks
 from fedmpi.learn.draws import Draws
-from fedmpi.learn.local import Local
+from fedmpi.learn.engine import ClientData
 
 CUDA = 800_000_000  # assumed bytes of a CUDA context and the workspaces of its libraries
 _VECTORS = 8  # float32 vectors per client that plans may add: masks, controls, statistics
@@ -74,13 +74,7 @@ class DeviceMemory:
 
 
 def device_memory(
-    module: torch.nn.Module,
-    layout: Layout,
-    x: AnyArray,
-    local: Local,
-    data: int,
-    loss: str = "cross-entropy",
-    drawn: int = 0,
+    module: torch.nn.Module, layout: Layout, x: AnyArray, data: ClientData, held: int
 ) -> DeviceMemory:
     """Return the DeviceMemory for training a module in chunks, measured on the CPU.
 
@@ -90,21 +84,17 @@ def device_memory(
     layout : Layout
     x : array [1, ...]
         One input.
-    local : Local
-    data : int
+    data : ClientData
+    held : int
         Bytes of the data set, of which each rank keeps a copy on its device.
-    loss : str
-        The name of the run's loss.
-    drawn : int
-        Bytes of the samples that each client draws.
     """
-    sample = torch.as_tensor(x)
+    sample, local, drawn = torch.as_tensor(x), data.local, data.largest_drawn(x)
     stacked, draws = stacks(layout, "cuda"), draws_numbers(module, sample)
     many = StackedModel(module, layout, stacked=stacked, draws=draws)
-    few, more = (_peak(many, sample, local.batch_size, count, loss) for count in (1, 2))
+    few, more = (_peak(many, sample, local.batch_size, count, data.loss) for count in (1, 2))
     optimizer = 2 if local.optimizer == "adam" else 1
     vectors = 4 * many.size * (2 + optimizer + _VECTORS)
-    return DeviceMemory(CUDA + data + max(0, 2 * few - more), more - few + vectors + drawn)
+    return DeviceMemory(CUDA + held + max(0, 2 * few - more), more - few + vectors + drawn)
 
 
 def _peak(many: StackedModel, x: torch.Tensor, batch_size: int, count: int, loss: str) -> int:

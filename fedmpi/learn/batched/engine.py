@@ -113,9 +113,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
         whole, data = self.networks.whole, self.data
         held = sum(array.nbytes for array in (data.samples.x, data.samples.y))
         module, sample = whole.backend.plain.cpu(), self.networks.sample
-        needed = device_memory(
-            module, whole.layout, sample, data.local, held, data.loss, data.largest_drawn(sample)
-        )
+        needed = device_memory(module, whole.layout, sample, data, held)
         there, slots = device_bytes(self.device) or 0, whole.backend.slots(self.chunk)
         fits = needed.fitting(there)
         rest = f"run.chunk = {fits} would fit a rank alone" if fits else "no chunk would fit"
