@@ -18,19 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedmpi.arrays import AnyArray, Memory, Vector
+from fedmpi.arrays import AnyArray, Vector
 from fedmpi.errors import ConfigError
-from fedmpi.exchange import Coding, Job, Part, Parts
+from fedmpi.exchange import Coding
 from fedmpi.section import Section
-from fedmpi.stage import Stage, StageSetting
+from fedmpi.stage import StageSetting
+from fedmpi.stages.rounded import Rounded
 
 LEVEL = 9  # of Zstandard: nearly its best compression, in little time
 
 
-class Compress(Stage, name="compress"):
+class Compress(Rounded, name="compress"):
     """Rounds changes within an error bound, and entropy-codes them."""
 
-    resizes = last = True
+    last = True
 
     class Keys(Section):
         """The keys of a compress stage."""
@@ -45,40 +46,14 @@ class Compress(Stage, name="compress"):
                 "stage compress: needs Zstandard; pip install 'fedmpi[compression]'"
             )
 
-    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Round and code every part but bits."""
-        coded: dict[str, Part] = {}
-        kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
-        for name, part in parts.items():
-            if part.bits:
-                coded[name] = part
-                continue
-            held = part.support.mask() != 0
-            change = part.values + memory[name] if name in memory else part.values
-            change = np.where(held, change, np.float32(0))
-            if not np.isfinite(change).all():
-                coded[name] = part
-                continue
-            numbers, scales = self._numbers(change)
-            sent = numbers.astype(np.float32) * self._steps(scales)
-            size = len(stream_of(numbers[held])) + scales.nbytes
-            coded[name] = part._replace(values=sent, coding=Coding("stream", scales, size))
-            if self.keys.feedback:
-                kept[name] = np.where(held, change - sent, memory.get(name, np.float32(0)))
-        return coded, kept
+    def _scales(self, largest: Vector) -> Vector:
+        return (np.float32(2 * self.keys.bound) * largest).astype(np.float32)
 
-    def _steps(self, scales: Vector) -> Vector:
-        """Return float32[P], the step of each coordinate's tensor."""
-        return np.repeat(scales, np.diff(self.layout.starts("tensor")))
+    def _whole(self, ratio: Vector, rng: np.random.Generator) -> AnyArray:
+        return np.rint(ratio).astype(np.int32)
 
-    def _numbers(self, change: Vector) -> tuple[NDArray[np.int32], Vector]:
-        """Return int32[P] whole numbers of steps, and the steps float32[T]."""
-        starts = self.layout.starts("tensor")[:-1]
-        largest = np.maximum.reduceat(np.abs(change), starts)
-        scales = (np.float32(2 * self.keys.bound) * largest).astype(np.float32)
-        steps = self._steps(scales)
-        ratio = np.divide(change, steps, out=np.zeros_like(change), where=steps > 0)
-        return np.rint(ratio).astype(np.int32), scales
+    def _coding(self, numbers: AnyArray, scales: Vector) -> Coding:
+        return Coding("stream", scales, len(stream_of(numbers)) + scales.nbytes)
 
 
 def stream_of(numbers: NDArray[np.int32]) -> bytes:

@@ -13,18 +13,16 @@ from typing import Literal
 
 import numpy as np
 
-from fedmpi.arrays import AnyArray, Memory, Vector
-from fedmpi.exchange import Coding, Job, Part, Parts
+from fedmpi.arrays import AnyArray, Vector
+from fedmpi.exchange import Coding
 from fedmpi.section import Section
-from fedmpi.stage import Stage
+from fedmpi.stages.rounded import Rounded
 
 LEVELS = {8: 127, 4: 7}
 
 
-class Quantise(Stage, name="quantise"):
+class Quantise(Rounded, name="quantise"):
     """Rounds changes to 8 or 4 bits."""
-
-    resizes = True
 
     class Keys(Section):
         """The keys of a quantise stage."""
@@ -32,36 +30,14 @@ class Quantise(Stage, name="quantise"):
         bits: Literal[8, 4] = 8
         feedback: bool = False  # keep the rounding error for the next change
 
-    def client(self, job: Job, parts: Parts, memory: Memory) -> tuple[Parts, Memory]:
-        """Round every part but bits."""
-        rng = self.rng_for(job.round, job.client)
-        coded: dict[str, Part] = {}
-        kept: dict[str, AnyArray] = {**memory} if self.keys.feedback else {}
-        for name, part in parts.items():
-            if part.bits:
-                coded[name] = part
-                continue
-            change = part.values + memory[name] if name in memory else part.values
-            mask = part.support.mask()
-            change = np.where(mask, change, np.float32(0))
-            if not np.isfinite(change).all():
-                coded[name] = part
-                continue
-            scales = self._scales(change)
-            steps = np.repeat(scales, np.diff(self.layout.starts("tensor")))
-            ratio = np.divide(change, steps, out=np.zeros_like(change), where=steps > 0)
-            low = np.floor(ratio)
-            codes = low + (rng.random(change.size, np.float32) < ratio - low)
-            top = np.float32(LEVELS[self.keys.bits])
-            sent = np.clip(codes, -top, top).astype(np.float32) * steps
-            coding = Coding(f"int{self.keys.bits}", scales)
-            coded[name] = part._replace(values=sent, coding=coding)
-            if self.keys.feedback:
-                kept[name] = np.where(mask, change - sent, memory.get(name, np.float32(0)))
-        return coded, kept
-
-    def _scales(self, change: Vector) -> Vector:
-        """Return float32[T]: the size of a step in each tensor."""
-        starts = self.layout.starts("tensor")[:-1]
-        largest = np.maximum.reduceat(np.abs(change), starts)
+    def _scales(self, largest: Vector) -> Vector:
         return (largest / np.float32(LEVELS[self.keys.bits])).astype(np.float32)
+
+    def _whole(self, ratio: Vector, rng: np.random.Generator) -> AnyArray:
+        low, top = np.floor(ratio), np.float32(LEVELS[self.keys.bits])
+        codes = low + (rng.random(ratio.size, np.float32) < ratio - low)
+        found: AnyArray = np.clip(codes, -top, top)
+        return found
+
+    def _coding(self, numbers: AnyArray, scales: Vector) -> Coding:
+        return Coding(f"int{self.keys.bits}", scales)
