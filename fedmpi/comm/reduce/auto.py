@@ -1,8 +1,7 @@
 """Choose the algorithm that adds up a vector, and judge the choice afterwards."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from dataclasses import field as column
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol, TypeAlias
 
@@ -49,7 +48,6 @@ class Record:
     seconds : wall time on this rank
     bytes : bytes sent by this rank, in messages and built-in collectives
     density : fraction of the coordinates that the sum touches
-    predicted : modelled seconds of every algorithm, on the ranks that had to choose
     regret : modelled seconds that the best algorithm for the actual union would have saved
     """
 
@@ -57,7 +55,6 @@ class Record:
     seconds: float = 0.0
     bytes: int = 0
     density: float = 0.0
-    predicted: dict[str, float] = column(default_factory=dict)
     regret: float = 0.0
 
 
@@ -71,13 +68,10 @@ class Choice:
     Attributes
     ----------
     algorithm : str
-    predicted : dict
-        Modelled seconds of every algorithm at the time of the choice.
     """
 
     def __init__(self) -> None:
         self.algorithm = ""
-        self.predicted: dict[str, float] = {}
         self._of: tuple[Kind, int, int] | None = None
         self._known: int | None = None  # size of the union on which the choice was based
         self._seen = 0  # coordinates of the last union
@@ -92,8 +86,8 @@ class Choice:
             return
         else:
             self._known, plan = self._seen, plan.knowing(self._seen)
-        self._of, self.predicted = of, _seconds(cost, plan)
-        self.algorithm = _agreed(link, min(self.predicted, key=self.predicted.__getitem__))
+        self._of, predicted = of, _seconds(cost, plan)
+        self.algorithm = _agreed(link, min(predicted, key=predicted.__getitem__))
 
     def regret(self, plan: Forecast, cost: Cost, union: int) -> float:
         """Return the modelled seconds that the choice lost, given the size of the actual union."""
@@ -106,8 +100,7 @@ class Choice:
 
 
 def combine(
-    link: Link, field: Field, weight: Weight, algorithm: str, cost: Cost | None,
-    choice: Choice | None = None,
+    link: Link, field: Field, weight: Weight, algorithm: str, cost: Cost | None, choice: Choice
 ) -> tuple[Record, Weight]:
     """Add up `field`, in place, and `weight` over the ranks of `link`.
 
@@ -120,7 +113,7 @@ def combine(
     algorithm : str
         A name of ALGORITHMS, or "auto". "dense" replaces "shared" if the supports differ.
     cost : Cost, or None if `algorithm` is not "auto"
-    choice : Choice of the previous sums of the same name, or None; changed in place
+    choice : Choice of the previous sums of the same name; changed in place
 
     Returns
     -------
@@ -130,11 +123,10 @@ def combine(
     link.begin()
     field = PackedField.of(field, link)
     plan, weight = forecast.exchange(link, field, weight)
-    chosen = None
-    if algorithm == "auto" and cost is not None:
-        chosen = choice or Choice()
-        chosen.make(link, plan, cost)
-        algorithm = chosen.algorithm
+    cost = cost if algorithm == "auto" else None
+    if cost is not None:
+        choice.make(link, plan, cost)
+        algorithm = choice.algorithm
     elif algorithm == "shared" and not plan.same:
         algorithm = "dense"
     union = None if field.flat else _units(link, field)
@@ -144,11 +136,8 @@ def combine(
     touched = field.extent()
     link.done()
     taken, density = perf_counter() - start, touched / max(field.size, 1)
-    record = Record(algorithm, taken, link.sent - before, density)
-    if chosen is not None and cost is not None:
-        regret = chosen.regret(plan, cost, touched)
-        record = replace(record, predicted=chosen.predicted, regret=regret)
-    return record, weight
+    regret = 0.0 if cost is None else choice.regret(plan, cost, touched)
+    return Record(algorithm, taken, link.sent - before, density, regret), weight
 
 
 def _seconds(cost: Cost, plan: Forecast) -> dict[str, float]:
