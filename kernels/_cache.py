@@ -5,11 +5,15 @@ the same function at once, or from giving two signatures the same file number. A
 for each function prevents both. Readers share the lock, the process that compiles holds it
 exclusively, and a process that waited for it finds the result in the cache. Locks are taken
 along the call graph of the kernels, which has no cycles, so there can be no deadlock.
+
+A cache can only save time. So files that are damaged are removed and made again, and a folder that
+is full or cannot be written leaves kernels that every process compiles for itself.
 """
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,12 +23,14 @@ from numba.core.compiler_lock import global_compiler_lock
 def once_per_node(kernel: Any) -> Any:
     """Make a numba dispatcher compile each signature in only one process; return the dispatcher.
 
-    With NUMBA_DISABLE_JIT nothing is compiled, and the dispatcher is returned unchanged. In a
-    folder that does not support file locks, no process waits for another.
+    With NUMBA_DISABLE_JIT nothing is compiled, and the dispatcher is returned unchanged, as is a
+    dispatcher without a cache. In a folder that does not support file locks, no process waits for
+    another.
     """
-    if not hasattr(kernel, "compile"):
+    if not hasattr(kernel, "compile") or kernel._cache.cache_path is None:
         return kernel
-    cache, compile_, load = kernel._cache, kernel.compile, kernel._cache.load_overload
+    cache, compile_ = kernel._cache, kernel.compile
+    load, save = _or_forget(cache, cache.load_overload), _or_forget(cache, cache.save_overload)
     lock = _Lock(Path(cache.cache_path), f"{cache._impl.filename_base}.lock")
 
     def load_or_wait(signature: Any, target: Any) -> Any:
@@ -41,8 +47,28 @@ def once_per_node(kernel: Any) -> Any:
         with global_compiler_lock, lock:
             return compile_(signature)
 
-    cache.load_overload, kernel.compile = load_or_wait, compile_once
+    cache.load_overload, cache.save_overload, kernel.compile = load_or_wait, save, compile_once
     return kernel
+
+
+def _or_forget(cache: Any, action: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return `action`, loading or saving, which returns None if it fails.
+
+    It then removes the kernel's files from `cache`: an index could name a file with other code.
+    """
+
+    def attempt(signature: Any, other: Any) -> Any:
+        """Load or save a compiled signature."""
+        try:
+            return action(signature, other)
+        except Exception:  # a damaged pickle may raise anything
+            base = escape(cache._impl.filename_base)
+            for path in Path(cache.cache_path).glob(f"{base}.*nb[ic]"):
+                with suppress(OSError):
+                    path.unlink()
+            return None
+
+    return attempt
 
 
 class _Lock:

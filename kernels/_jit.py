@@ -35,7 +35,11 @@ def inlined(function: Function) -> Function:
 
 
 def _made(function: Function, **more: Any) -> Function:
-    made: Any = once_per_node(numba.njit(**_SWITCHES, **more)(function))
+    try:
+        made: Any = numba.njit(**_SWITCHES, **more)(function)
+    except RuntimeError:  # no folder for the cache can be written
+        made = numba.njit(**_SWITCHES | {"cache": False}, **more)(function)
+    made = once_per_node(made)
     if hasattr(made, "get_call_template"):  # not with NUMBA_DISABLE_JIT
         template = made.get_call_template
         made.get_call_template = lambda args, kws: template(map(types.unliteral, args), kws)

@@ -1,5 +1,7 @@
 """Processes that share an empty cache compile each signature of a kernel once."""
 
+import errno
+import importlib.util
 import os
 import re
 import subprocess
@@ -7,10 +9,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numba
 import pytest
+from numba.core.caching import CacheImpl, IndexDataCacheFile
 
 from tests.conftest import SOON
 
+compiling = pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
 KERNELS = """
 import sys
 import numpy as np
@@ -36,7 +41,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif("NUMBA_DISABLE_JIT" in os.environ, reason="nothing is compiled")
+@compiling
 def test_four_processes_compile_each_signature_once(tmp_path):
     (tmp_path / "pairs.py").write_text(KERNELS)
     cache, pipe = tmp_path / "cache", subprocess.PIPE
@@ -56,3 +61,59 @@ def test_four_processes_compile_each_signature_once(tmp_path):
     count = Counter(re.findall(r"data saved to '([^']*)'", "".join(said)))
     assert len(count) == 4 and set(count.values()) == {1}
     assert {Path(path) for path in count} == set(cache.rglob("*.nbc"))
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Return a function that imports the kernels anew, with their cache in a folder, as a start."""
+    (tmp_path / "pairs.py").write_text(KERNELS)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+
+    def start():
+        spec = importlib.util.spec_from_file_location("pairs", tmp_path / "pairs.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "pairs", module)
+        spec.loader.exec_module(module)
+        return module.square
+
+    return start
+
+
+def loaded(square):
+    """Return how many signatures of a kernel came from the cache."""
+    return sum(square.stats.cache_hits.values())
+
+
+@compiling
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("content", [b"", b"\x80\x04", b"no pickle"])
+def test_damaged_files_of_the_cache_are_made_again(made, tmp_path, kind, content):
+    assert made()(3) == 9
+    for path in (tmp_path / "cache").rglob(f"*square*.{kind}"):
+        path.write_bytes(content)
+    again = made()
+    assert again(3) == 9 and loaded(again) == 0
+    third = made()
+    assert third(3) == 9 and loaded(third) == 1
+
+
+@compiling
+@pytest.mark.parametrize("method", ["_save_index", "_save_data"])
+def test_a_full_disk_under_the_cache_costs_time_alone(made, tmp_path, monkeypatch, method):
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexDataCacheFile, method, full)
+        assert made()(3) == 9
+    assert not list((tmp_path / "cache").rglob("*.nb?"))  # an index could name a file of other code
+    assert made()(3) == 9 and list((tmp_path / "cache").rglob("*.nbc"))
+
+
+def full(*_):
+    """Fail as a write to a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@compiling
+def test_kernels_work_where_no_folder_can_be_written(made, monkeypatch):
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    square = made()
+    assert (square(3), square(1.5)) == (9, 2.25)
