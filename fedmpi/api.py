@@ -202,9 +202,16 @@ def _execute(
 
 
 def data_root(environ: Mapping[str, str], named: str | None = None) -> Path:
-    """Return the folder of the data sets: `named`, else $FEDMPI_DATA, else one in the cache."""
+    """Return the folder of the data sets: `named`, else $FEDMPI_DATA, else one in the cache.
+
+    Raises ConfigError if the name begins with ~ and that user has no home folder.
+    """
     named = named or environ.get("FEDMPI_DATA")
-    return Path(named).expanduser() if named else cache_folder(environ) / "data"
+    try:
+        return Path(named).expanduser() if named else cache_folder(environ) / "data"
+    except RuntimeError:
+        raise ConfigError(f"{named}: no home folder is known for the ~ at its start; give the "
+                          "whole path of the data") from None
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -212,5 +219,13 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     try:
         home = Path.home()
     except RuntimeError:  # neither HOME nor an entry in passwd, as in some containers
-        home = Path(gettempdir()) / f"fedmpi-{os.getuid()}"
+        home = temporary_folder() / f"fedmpi-{os.getuid()}"
     return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "fedmpi"
+
+
+def temporary_folder() -> Path:
+    """Return the system's temporary folder, or /tmp if all of them are full or read-only."""
+    try:
+        return Path(gettempdir())
+    except FileNotFoundError:
+        return Path("/tmp")

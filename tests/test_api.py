@@ -5,9 +5,9 @@ import inspect
 import json
 import os
 import re
+import tempfile
 import threading
 from pathlib import Path
-from tempfile import gettempdir
 
 import numpy as np
 import pytest
@@ -159,7 +159,21 @@ def test_the_folder_of_the_data_follows_key_then_variable_then_cache():
 def test_who_has_no_home_has_a_cache_of_the_user_number(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # no entry in passwd
-    assert api.cache_folder({}) == Path(gettempdir()) / f"fedmpi-{os.getuid()}" / ".cache/fedmpi"
+    home = Path(tempfile.gettempdir()) / f"fedmpi-{os.getuid()}"
+    assert api.cache_folder({}) == home / ".cache/fedmpi"
+
+
+def test_without_a_temporary_folder_the_cache_still_has_a_name(monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    assert api.cache_folder({}) == Path(f"/tmp/fedmpi-{os.getuid()}/.cache/fedmpi")
+
+
+def test_the_data_of_a_user_who_does_not_exist_are_refused():
+    with pytest.raises(ConfigError, match=r"^~no-such-user/d: .*; give the whole path"):
+        api.data_root({"FEDMPI_DATA": "~no-such-user/d"})
 
 
 def test_progress_gets_every_round_and_resume_adds_more(tmp_path):

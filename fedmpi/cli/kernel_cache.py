@@ -55,15 +55,15 @@ def node_folder() -> Path:
 
     Its files are executed, so it must belong to the user, and no other user may write it.
     """
-    folder = Path(tempfile.gettempdir()) / f"fedmpi-kernels-{os.getuid()}"
     try:
+        folder = Path(tempfile.gettempdir()) / f"fedmpi-kernels-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
         own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-        if own and not found.st_mode & 0o022:
+        if own and not found.st_mode & 0o022 and os.access(folder, os.W_OK | os.X_OK):
             return folder
     except OSError:
-        pass  # the temporary folder cannot be written
+        pass  # the temporary folder cannot be written, or there is none
     return cache_folder() / "kernels"
 
 

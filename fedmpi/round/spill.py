@@ -43,7 +43,7 @@ class Spill:
             file.write(data)
             file.flush()
         except OSError as error:
-            folder = self._folder or tempfile.gettempdir()
+            folder = self._folder or tempfile.tempdir or "temporary folder"
             raise FedmpiError(
                 f"{folder}: cannot store {len(data):,} more bytes of client memories "
                 f"({error.strerror}); set TMPDIR to a larger disk of the node's own"

@@ -118,6 +118,18 @@ def test_a_folder_that_others_may_have_written_is_not_used(node, what):
     assert kernel_cache.node_folder() == node / "home" / "fedmpi" / "kernels"
 
 
+def test_without_a_temporary_folder_kernels_go_to_the_users_cache(node, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    assert kernel_cache.node_folder() == node / "home" / "fedmpi" / "kernels"
+
+
+def test_a_folder_on_a_read_only_disk_is_not_used(node, monkeypatch):
+    assert kernel_cache.node_folder().parent == node
+    monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(node))
+    assert kernel_cache.node_folder() == node / "home" / "fedmpi" / "kernels"
+
+
 def test_other_source_is_another_folder(node, monkeypatch):
     source = node / "kernels"
     source.mkdir()

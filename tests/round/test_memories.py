@@ -183,6 +183,13 @@ def test_a_full_disk_of_the_system_is_named_too(monkeypatch):
         Spill().put(1, b"bytes")
 
 
+def test_no_temporary_folder_at_all_is_named_too(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    with pytest.raises(FedmpiError, match=r"cannot store 5 more bytes .*No usable .*set TMPDIR"):
+        Spill().put(1, b"bytes")
+
+
 @pytest.mark.parametrize("chunk", [7, 40, 10_000])
 def test_memories_of_any_length_come_through_chunks_of_any_length(monkeypatch, chunk):
     """Records are cut anywhere, a head too; clients without a memory send nothing."""
