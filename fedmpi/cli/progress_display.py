@@ -1,8 +1,8 @@
 """The progress of a run: a live bar on a terminal, elsewhere a line every few seconds."""
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds, score
-from fedmpi.cli.terminal import drop_output, on_terminal
+from fedmpi.cli.terminal import drop_output, on_terminal, warn
 from fedmpi.errors import ResultError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class LiveBar(Silent):
     def __init__(self, name: str, sent: int = 0) -> None:
         super().__init__(name, sent)
         console = Console(force_terminal=True)
-        self._room = console.width
+        self._room, self._shows = console.width, False
         front = [TextColumn("[bold]{task.description}"), BarColumn(bar_width=BAR)]
         if self._room >= WIDE:
             self._room -= len(name) + BAR + 2
@@ -110,11 +110,15 @@ class LiveBar(Silent):
         self._progress.update(self._task, total=rounds, completed=done, facts=shown)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        with going_on():
+            self._progress.start()
+            self._shows = True
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+        if self._shows:
+            with going_on():
+                self._progress.stop()
 
 
 class Lines(Silent):
@@ -131,7 +135,19 @@ class Lines(Silent):
         if now - self._last < LINE_EVERY and done < rounds:
             return
         self._last = now
-        try:
+        with going_on():
             print(f"{self._name}  round {done}/{rounds}  {'  '.join(facts)}", flush=True)
-        except BrokenPipeError:  # the reader of the lines is gone; the run goes on
-            drop_output()
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Discard all further output if the block cannot write its own, so that the run goes on.
+
+    The reader may be gone, the terminal closed, or the disk of a log full.
+    """
+    try:
+        yield
+    except OSError as error:
+        drop_output()
+        if not isinstance(error, BrokenPipeError):
+            warn(f"the progress cannot be written ({error.strerror}); the run goes on without it")

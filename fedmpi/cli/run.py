@@ -18,6 +18,7 @@ from fedmpi.cli.machine import (
     keep_freed_memory,
     one_thread_each,
 )
+from fedmpi.cli.terminal import warn
 from fedmpi.cli.words import Verbs, add_set
 from fedmpi.comm.launch import rank_of
 from fedmpi.errors import AlikeError, FedmpiError
@@ -185,10 +186,6 @@ def _from_rank_0(comm: "Comm", read: Callable[[], dict[str, Any]]) -> dict[str, 
     return shared
 
 
-def _warn(text: str) -> None:
-    print(f"fedmpi: warning: {text}", file=sys.stderr, flush=True)
-
-
 def _execute(
     args: Namespace, resolved: "Resolved", comm: "Comm", stop: "Stop", stages: "StartUp",
     how: dict[str, Any],
@@ -201,7 +198,7 @@ def _execute(
         cache=cache_folder(),
         environ=dict(os.environ),
         command=tuple(sys.argv),
-        warn=_warn,
+        warn=warn,
         announce=stages,
         **how,
     )

@@ -40,6 +40,12 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def warn(text: str) -> None:
+    """Print a warning, if standard error can be written: it may be a log on a full disk."""
+    with suppress(OSError, ValueError):
+        print(f"fedmpi: warning: {text}", file=sys.stderr, flush=True)
+
+
 def show_all() -> None:
     """Print a question mark for characters that the standard output cannot encode."""
     if hasattr(sys.stdout, "reconfigure"):

@@ -18,6 +18,7 @@ from fedmpi.cli.machine import one_thread_each
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import resolve
 from fedmpi.record import reader
+from tests.cli.rows import Row
 from tests.conftest import ROOT, SOON, errors_of, mpiexec
 
 SMALL = """
@@ -219,14 +220,6 @@ def test_the_terminal_that_open_mpi_gives_a_rank_is_nobodys(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     assert type(progress_display.progress_for("auto", "exp")) is progress_display.Lines
     assert type(progress_display.progress_for("bar", "exp")) is progress_display.LiveBar
-
-
-class Row:
-    """A finished round, as progress displays receive it."""
-
-    def __init__(self, number, accuracy=0.5, loss=1.0):
-        self.columns = {"round": number, "test_accuracy": accuracy, "bytes_up": 1, "bytes_down": 2,
-                        "clients_completed": 20, "virtual_time": 1.0, "test_loss": loss}
 
 
 def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch, capsys):
