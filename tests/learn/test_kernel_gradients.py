@@ -14,7 +14,7 @@ from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
 from fedmpi.learn.layout_of import layer_modules, layout_of
-from fedmpi.learn.models.parts import Residual
+from fedmpi.learn.models.parts import Residual, Subsample
 from fedmpi.plan import FULL, Backward
 from tests.learn.small_networks import MODELS, norm_after_relu, residual, seeded, small_cnn
 
@@ -129,6 +129,32 @@ def test_dropped_rows_leave_the_backward_pass_and_their_statistics_alone(rng, na
     _, layout = engine_of(module, (2, 8, 8))
     rows = tuple(rng.random(layer.rows) < kept for layer in layout.layers[:-1])
     check(module, (2, 8, 8), 6, Backward((*rows, None), min(lowest, len(layout.layers) - 1)))
+
+
+def norm_of_a_sum():
+    """The norm belongs to the layer of the second convolution, and reads its sum with another."""
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), Residual(nn.Conv2d(3, 3, 3, padding=1), nn.Tanh()),
+        nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(192, 4),
+    )  # fmt: skip
+
+
+def added_channels():
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), Subsample(2, 4), nn.Conv2d(7, 3, 3), nn.Flatten(),
+        nn.Linear(12, 4),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("build", [norm_of_a_sum, added_channels])
+@pytest.mark.parametrize("kept", [[1, 0, 0], [0, 1, 1], [0, 0, 0]])
+def test_dropped_rows_leave_gradients_of_other_channels_alone(build, kept):
+    module = seeded(build)
+    layers = len(engine_of(module, (2, 8, 8))[1].layers)
+    for layer in range(layers - 1):
+        rows = [None] * layers
+        rows[layer] = np.array(kept, bool)
+        check(module, (2, 8, 8), 6, Backward(tuple(rows)))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.arrays import Flags, Vector
+from fedmpi.arrays import Flags, Integers, Vector
 from fedmpi.learn.fast.backward import Back
 from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.step import NONE, Made, Step, Unsupported, Value, floor_of, takes
@@ -58,27 +58,50 @@ class BatchNorm(Step):
         given = (*planes, frame.mask, weights, scale, shift, frame.saved[self], self.epsilon, floor)
         return [(kernels.norm.normalise, given)]
 
+    def needed(self, back: Back) -> Integers | None:
+        """Return the channels of the output whose gradient is needed.
+
+        If joined, rows are dropped at the layer before it. It may read more than that layer, such
+        as the sum with a shortcut, and passes on what the rest needs.
+        """
+        return back.kept(self.source) if self.joined else super().needed(back)
+
     def backward(self, back: Back) -> None:
-        frame, kept = back.frame, back.of(self.out)
+        kept, trained = back.of(self.out), self._trained(back)
         if len(kept) < self.out.channels and not self.joined:
             back.cleared(self.source)
+        fresh, own = back.first(self.source), np.isin(kept, trained)
+        for channels, moving in ((kept[own], True), (kept[~own], False)):
+            if len(channels):
+                self._pass_down(back, channels, moving, fresh)
+
+    def _pass_down(self, back: Back, channels: Integers, trained: bool, fresh: bool) -> None:
+        """Append the gradient of some channels; `trained` as for `norm.normalise_back`."""
+        frame = back.frame
         planes = (
-            frame.channels(self.source, kept),
-            frame.channels(self.out, kept, gradient=True),
-            frame.channels(self.source, kept, gradient=True),
+            frame.channels(self.source, channels),
+            frame.channels(self.out, channels, gradient=True),
+            frame.channels(self.source, channels, gradient=True),
         )
+        places = self.places[0] + channels, self.places[1] + channels
         back.call(
             kernels.norm.normalise_back, back.memory, *planes, frame.planes[self.out].size,
-            frame.mask, back.weights, back.grad, self.places[0] + kept, self.places[1] + kept,
-            frame.saved[self], kept, self.epsilon, self.layer >= back.lowest,
-            back.first(self.source), frame.gate(self.source),
+            frame.mask, back.weights, back.grad, *places, frame.saved[self], channels,
+            self.epsilon, trained, fresh, frame.gate(self.source),
         )  # fmt: skip
+
+    def _trained(self, back: Back) -> Integers:
+        """Return the channels whose scale, shift and running moments change, int64[.]."""
+        rows = back.rows[self.layer]
+        if self.layer < back.lowest:
+            return np.zeros(0, np.int64)
+        return np.arange(self.out.channels) if rows is None else rows
 
     def after(self, back: Back) -> None:
         """Append the update of the running moments of trained rows."""
-        if self.layer < back.lowest:
+        kept = self._trained(back)
+        if not len(kept):
             return
-        kept = back.of(self.out)
         _, _, mean, variance = (place + kept for place in self.places)
         size = back.frame.planes[self.out].size
         arguments = mean, variance, back.frame.saved[self], kept, back.frame.mask, size

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.arrays import Flags, Vector
+from fedmpi.arrays import Flags, Integers, Vector
 from fedmpi.learn.fast.backward import Back
 from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.geometry import Window, gather
@@ -65,6 +65,11 @@ class MeanPool(Step):
         share = 1.0 / np.prod(self.window.kernel)
         arguments = frame.memory, out, src, offsets, runs, share, floor_of(self.out)
         return [(kernels.pool.mean, arguments)]
+
+    def needed(self, back: Back) -> Integers | None:
+        """Return the channels of the output that come from channels which are kept."""
+        kept = back.kept(self.source)
+        return None if kept is None else kept + self.skip
 
     def backward(self, back: Back) -> None:
         frame, kept = back.frame, back.of(self.source)
