@@ -96,8 +96,9 @@ def _has_hooks(part: nn.Module) -> bool:
     return any(p._backward_hooks for p in part.parameters(recurse=False))
 
 
-def _conv(part: nn.Conv2d, x: Tensor, rows: Rows) -> Tensor:
-    geometry = (part.stride, part.padding, part.dilation)
+def _conv(part: Any, x: Tensor, rows: Rows) -> Tensor:
+    # Torch takes a tuple of one size, too.
+    geometry = tuple((sides[0], sides[-1]) for sides in (part.stride, part.padding, part.dilation))
     output: Tensor = SkeletonConv.apply(x, part.weight, part.bias, rows, geometry)
     return output
 

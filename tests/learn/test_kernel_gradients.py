@@ -13,6 +13,7 @@ from torch.nn import functional
 from fedmpi.learn.fast.chain import Unsupported
 from fedmpi.learn.fast.kernel_gradients import KernelGradients
 from fedmpi.learn.fast.rule import choose
+from fedmpi.learn.fast.serialise import deserialised, serialised
 from fedmpi.learn.layout_of import layer_modules, layout_of
 from fedmpi.learn.models.parts import Residual, Subsample
 from fedmpi.plan import FULL, Backward
@@ -277,6 +278,17 @@ def test_what_there_are_no_kernels_for_is_refused_and_left_to_torch(part):
     with pytest.raises(Unsupported):
         KernelGradients.of(module, layout, (2, 8, 8))
     assert choose(module, layout, (2, 8, 8), 32, 16)[0] == "torch"
+
+
+def test_sizes_are_those_of_torch_in_a_tuple_of_one_and_as_integers_of_numpy():
+    two = np.int64(2)
+    module = seeded(lambda: nn.Sequential(
+        nn.Conv2d(2, 3, two, padding=(1,)), nn.MaxPool2d((2,)), nn.AvgPool2d(two, two, (1,)),
+        nn.Flatten(), nn.Linear(27, 4),
+    ))  # fmt: skip
+    check(module, (2, 8, 8), 5)
+    engine, _ = engine_of(module, (2, 8, 8))
+    assert deserialised(serialised(engine, engine.weights), 5).layout == engine.layout
 
 
 def test_rows_of_another_shape_are_refused():

@@ -5,7 +5,7 @@ and backward kernel calls, and the additional memory that it needs. A new kind i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -145,6 +145,10 @@ def floor_of(*values: Value) -> float:
     return 0.0 if any(value.relu for value in values) else NONE
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (vertical, horizontal) of an argument that torch takes as one number or two."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def pair(value: Any) -> tuple[int, int]:
+    """Return (vertical, horizontal) of an argument that torch takes as one number or two.
+
+    `value` is a number or a sequence; its numbers may be of any integer type.
+    """
+    sides = [int(side) for side in value] if isinstance(value, Sequence) else [int(value)]
+    return sides[0], sides[-1]

@@ -10,7 +10,7 @@ from fedmpi.arrays import Flags, Integers, Vector
 from fedmpi.learn.fast.backward import Back
 from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.geometry import Window, correlation, gather, scatter
-from fedmpi.learn.fast.step import Made, Unsupported, Value, takes
+from fedmpi.learn.fast.step import Made, Unsupported, Value, pair, takes
 from fedmpi.learn.fast.walk import Chain
 from fedmpi.learn.fast.weighted import Weighted
 
@@ -23,7 +23,7 @@ def conv(chain: Chain, part: Any, value: Value) -> Value:
     plain = part.groups == 1 and part.padding_mode == "zeros"
     if not plain or isinstance(part.padding, str):
         raise Unsupported("Conv2d with groups, or padding other than zeros")
-    window = Window(part.kernel_size, part.stride, part.padding, part.dilation)
+    window = Window(*map(pair, (part.kernel_size, part.stride, part.padding, part.dilation)))
     out = Value(part.out_channels, *window.output(value.height, value.width))
     return chain.append(Conv(value, out, *chain.own(part), window=window))
 

@@ -26,7 +26,7 @@ def mean_pool(chain: Chain, part: Any, value: Value) -> Value:
 @takes("torch.nn.modules.pooling.AdaptiveAvgPool2d")
 def global_mean(chain: Chain, part: Any, value: Value) -> Value:
     """Append the mean over all positions."""
-    if pair(part.output_size) != (1, 1):
+    if part.output_size not in (1, (1, 1), [1, 1]):
         raise Unsupported("AdaptiveAvgPool2d to more than one position")
     sides = value.height, value.width
     return _append(chain, value, Window(sides, sides, (0, 0)))
