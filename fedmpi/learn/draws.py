@@ -16,11 +16,12 @@ class Draws:
 
     So the numbers that a module draws depend only on the run's seed, the round, the client and the
     number of the pass (one for each step, and for each gradient that is measured). The second pass
-    that a plan's `dense_norm` adds to a step draws the same numbers as the first.
+    that a plan's `dense_norm` adds to a step draws the same numbers as the first. `purpose` is that
+    of `rng_for`; passes outside of training have another.
     """
 
-    def __init__(self, seed: int, round: int, client: int) -> None:
-        self._rng, self._of = rng_for(seed, "dropout", round, client), (seed, round, client)
+    def __init__(self, seed: int, round: int, client: int, purpose: str = "dropout") -> None:
+        self._rng, self._of = rng_for(seed, purpose, round, client), (seed, round, client)
 
     @cached_property
     def _masks(self) -> np.random.Generator:

@@ -255,8 +255,8 @@ class Engine(ABC):
         x, y = samples.take(index)
         return self.outputs(weights, x), y
 
-    def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
-        """Return float32[P]: `weights` with running statistics from x alone (static_norm.py)."""
+    def block_statistics(self, weights: Vector, x: AnyArray, block: int) -> Vector:
+        """Return float32[P]: `weights` with the statistics of x, a numbered block, alone."""
         raise self._lacks("static normalisation")
 
     def flow(self, weights: Vector) -> Reals:

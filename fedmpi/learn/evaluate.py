@@ -152,7 +152,7 @@ def with_statistics(engine: Engine, weights: Vector, comm: Ranks) -> Vector:
     blocks = -(-len(samples) // BLOCK)
     for block in range(comm.rank, blocks, comm.size):
         x, _ = samples.take(np.arange(block * BLOCK, min((block + 1) * BLOCK, len(samples))))
-        total.add(engine.block_statistics(weights, x), 1 / blocks, support)
+        total.add(engine.block_statistics(weights, x, block), 1 / blocks, support)
     comm.sum_array(total.sum)
     comm.sum_array(total.cover)
     return total.mean(weights)

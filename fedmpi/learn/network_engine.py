@@ -6,6 +6,7 @@ from functools import cached_property
 from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
+from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import ClientData, Engine, nothing
 from fedmpi.learn.networks import Networks
 from fedmpi.plan import Plan, Submodel
@@ -56,11 +57,11 @@ class NetworkEngine(Engine):
                 "trained, such as mlp or lenet5"
             )
 
-    def block_statistics(self, weights: Vector, x: AnyArray) -> Vector:
-        return self._statistics(weights, x)
+    def block_statistics(self, weights: Vector, x: AnyArray, block: int) -> Vector:
+        return self._statistics(weights, x, Draws(self.data.seed, 0, block, "statistics"))
 
     @cached_property
-    def _statistics(self) -> Callable[[Vector, AnyArray], Vector]:
+    def _statistics(self) -> Callable[[Vector, AnyArray, Draws], Vector]:
         from fedmpi.learn.static_norm import statistics_of  # needs torch
 
         return statistics_of(self.networks.module(), self.layout)
