@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from fedmpi.arrays import AnyArray, Reals, Vector
 from fedmpi.layout import Layout
+from fedmpi.learn.constants import Constants
 from fedmpi.learn.loss_functions import one_thread
 
 
@@ -21,9 +22,10 @@ def flow_of(module: nn.Module, layout: Layout, sample: AnyArray) -> Callable[[Ve
 
     R is the sum of the outputs of the module with all weights replaced by their magnitudes, for
     an input of ones of the shape of `sample`, in evaluation mode and float64. Running statistics
-    are used unchanged, and their flow is 0.
+    are used unchanged, and their flow is 0. No call affects the next.
     """
     module = module.double().eval()
+    constants = Constants(module, layout)
     ones = torch.ones(np.shape(sample), dtype=torch.float64)
 
     def flow(weights: Vector) -> Reals:
@@ -33,6 +35,7 @@ def flow_of(module: nn.Module, layout: Layout, sample: AnyArray) -> Callable[[Ve
         for tensor in layout.tensors:
             block = tensor.block
             views[tensor.name] = (flat if tensor.trained else still)[block].view(tensor.shape)
+        constants.restore()
         with one_thread():
             total = functional_call(module, views, ones).sum()
             score = flat * torch.autograd.grad(total, flat)[0]

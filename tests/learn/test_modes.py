@@ -1,5 +1,6 @@
 """BatchNorms with a mode or a forward pass of their own, and what an evaluation leaves behind."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,6 +23,19 @@ class Doubled(nn.BatchNorm2d):
 
     def forward(self, x):
         return 2 * super().forward(x)
+
+
+class Asked(nn.Linear):
+    """Counts its evaluations, and lets the count change what it gives."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        if not self.training:
+            self.calls += 1
+        return super().forward(x) / (1 + self.calls)
 
 
 def parts(norm=nn.BatchNorm2d):
@@ -70,3 +84,12 @@ def test_the_mode_of_a_part_is_that_of_plain_torch_before_and_after_an_evaluatio
 def test_a_forward_pass_of_a_norm_is_that_of_the_model_with_many_clients_at_once(stacked):
     made = engine("batched", lambda: nn.Sequential(*parts(Doubled)), stacked=stacked)
     close(reports(made)[0].weights, by_hand(made, nn.Sequential(*parts(Doubled)), 2, 0))
+
+
+@pytest.mark.parametrize("name", ["torch", "batched", "debug"])
+def test_no_evaluation_affects_the_next(name):
+    made = engine(name, lambda: nn.Sequential(nn.Flatten(), Asked(64, 10)))
+    x, weights = made.data.samples.x[:3], made.initial_weights
+    first = made.outputs(weights, x)
+    np.testing.assert_array_equal(made.outputs(weights, x), first)
+    np.testing.assert_array_equal(made.flow(weights), made.flow(weights))

@@ -15,7 +15,7 @@ from fedmpi.layout import Layout
 from fedmpi.layout import Tensor as Place
 from fedmpi.learn.batched.one_pass import Batches, PassRequest, PassResult
 from fedmpi.learn.batched.watched_modules import ForwardPass, watched
-from fedmpi.learn.constants import is_own_norm
+from fedmpi.learn.constants import Constants, is_own_norm
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.losses import loss_of
 from fedmpi.learn.relevance import at_output, no_columns
@@ -84,6 +84,7 @@ class StackedModel:
         self.stacked = (stacks(layout, device) if stacked is None else stacked) and not alone
         self.size = -(-layout.size // ALIGNED) * ALIGNED
         self.plain = copy.deepcopy(module).to(device).eval()
+        self._constants = Constants(self.plain, layout)
         self._module = copy.deepcopy(module).to(device).train()
         self.at_output, self.no_columns = at_output(module, layout), no_columns(module, layout)
         self._call = ForwardPass()
@@ -112,8 +113,9 @@ class StackedModel:
     def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
         """Return the outputs float32[N, ...] at weights float32[P], in evaluation mode.
 
-        `x` is not changed, even if the module writes to its input.
+        `x` is not changed, even if the module writes to its input, and no pass affects the next.
         """
+        self._constants.restore()
         state = {t.name: _place(weights, t) for t in self.layout.tensors}
         with torch.no_grad():
             found: Tensor = functional_call(self.plain, state, (x.clone(),)).float()
