@@ -64,7 +64,8 @@ class Setting:
         accuracy(client, weights) returns the share of a client's samples that float32[P] weights
         classify correctly.
     labels : bool[K, classes], optional
-        True for each class of which a client has samples.
+        True for each class, label or token among the targets of a client's samples; None if
+        clients draw their samples, or if targets are numbers.
     flow : callable, optional
         flow(weights) returns float64[P], the synaptic flow through each weight (learn/flow.py).
     """

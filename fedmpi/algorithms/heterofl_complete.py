@@ -5,7 +5,7 @@ for Heterogeneous Clients", ICLR 2021, arXiv:2010.01264, and its published code.
 nested widths of `heterofl`:
 
 - the scaler: in training a layer's outputs are divided by the client's width;
-- the masked loss: a client sets the outputs of classes that it lacks to 0;
+- the masked loss: a client sets the outputs of classes, labels or tokens that it lacks to 0;
 - static batch normalisation: running statistics are neither kept nor sent; before an evaluation
   they are measured in one pass over the training data;
 - rows of the last layer are averaged over the clients that hold their class;
@@ -24,7 +24,7 @@ from pydantic import Field
 
 from fedmpi.algorithms.widths import Widths
 from fedmpi.arrays import Bools, Flags, State
-from fedmpi.exchange import required
+from fedmpi.errors import ConfigError
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.setting import Setting
@@ -43,11 +43,18 @@ class HeteroFLComplete(Widths, name="heterofl-complete"):
 
     def __init__(self, keys: Keys, setting: Setting) -> None:
         super().__init__(keys, setting)
+        if setting.labels is None:
+            raise ConfigError(
+                f"algorithm {self.name}: sets the outputs of classes that a client lacks to 0, and "
+                "needs samples with classes, labels or tokens that are known before the run; take "
+                f"another data set, or algorithm.name = '{self.name.partition('-')[0]}'"
+            )
+        self._labels = setting.labels
         self._learned = self.layout.trained.astype(np.uint8)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan: the client's part both ways, up without rows of classes it lacks."""
-        number, labels = self.width_of(client, round), required(self.setting.labels)[client]
+        number, labels = self.width_of(client, round), self._labels[client]
         width, made = self.keys.widths[number], self._submodels[number]
         support, submodel = self._submodel(width, round, client) if self.moves else made
         held = support.mask() * self._learned

@@ -25,6 +25,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData, Engine
+from fedmpi.learn.held_classes import held_classes
 from fedmpi.learn.local import Local
 from fedmpi.learn.losses import KINDS, LOSSES
 from fedmpi.learn.metrics import column_of
@@ -115,8 +116,8 @@ def _assembled(
     config = resolved.config
     check_outputs(engine, config.model, dataset.classes, one_of(engine.data, test))
     partition, labels = engine.data.partition, None
-    if not dataset.on_demand:
-        labels = partition.counts(dataset.y_train, dataset.classes) > 0
+    if not isinstance(partition, Drawn):
+        labels = held_classes(engine.data.samples, partition, dataset.classes, resolved.loss.target)
     facts = {"labels": labels, "flow": engine.flow}
     stages = _stages(resolved, engine.layout)
     costs = Costs(config, engine, devices, stages)
