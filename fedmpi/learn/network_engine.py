@@ -8,6 +8,7 @@ from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.engine import ClientData, Engine, nothing
+from fedmpi.learn.losses import KINDS, loss_of
 from fedmpi.learn.networks import Networks
 from fedmpi.plan import Plan, Submodel
 
@@ -49,12 +50,24 @@ class NetworkEngine(Engine):
 
     def check(self, plan: Plan) -> None:
         super().check(plan)
+        self._check_error(plan)
         why = "columns" in plan.statistics and self.networks.of(plan.submodel).backend.no_columns
         if why:
             raise ConfigError(
                 f"model: {why}, so the relevance of what it reads (statistic 'columns') cannot be "
                 "measured; use linear layers and convolutions with groups = 1, all of them "
                 "trained, such as mlp or lenet5"
+            )
+
+    def _check_error(self, plan: Plan) -> None:
+        """Raise ConfigError if a plan's own error compares outputs with targets of another kind."""
+        loss = self.data.loss
+        wanted, given = (loss_of(name).target for name in (plan.error or loss, loss))
+        if wanted != given:
+            raise ConfigError(
+                f"algorithm: clients would minimise {plan.error!r}, which compares outputs with "
+                f"{KINDS[wanted]}, but model.loss = {loss!r} is for data with {KINDS[given]}; take "
+                f"data with {KINDS[wanted]}, or a method that minimises model.loss, such as fedavg"
             )
 
     def block_statistics(self, weights: Vector, x: AnyArray, block: int) -> Vector:

@@ -1,4 +1,4 @@
-"""The classes of each client, of which the complete HeteroFL and FedRolex mask all others."""
+"""What methods that need classes do with other targets, and the classes that each client holds."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.held_classes import held_classes
 from fedmpi.learn.partitions.partition import from_owner
 from fedmpi.learn.sample_arrays import Samples
+from fedmpi.round.loop import Simulation
 from tests.algorithms.problem import assemble_tree
 
 OWNER = np.array([2, 0, 0, -1, 2, 0])  # client 1 has nothing
@@ -53,3 +54,14 @@ def test_without_classes_nothing_is_masked_in_silence(name, data, loss):
             "model": {"name": "mlp", "hidden": [3], "loss": loss}}  # fmt: skip
     with pytest.raises(ConfigError, match=f"{name}: sets the outputs of classes"):
         assemble_tree(tree)
+
+
+@pytest.mark.parametrize("engine", ["kernels", "torch", "batched", "debug"])
+def test_an_error_of_classes_is_refused_for_other_targets(engine):
+    """The kernels ended in an error of numba, and torch took numbers for probabilities."""
+    tree = {"run": {"engine": engine}, "data": {"name": f"{__name__}:numbers"},
+            "clients": {"number": 2}, "algorithm": {"name": "skeletonization"},
+            "model": {"name": "mlp", "hidden": [3], "loss": "mse"}}  # fmt: skip
+    message = "would minimise 'cross-entropy', which compares outputs with classes, but .* numbers"
+    with pytest.raises(ConfigError, match=message):
+        Simulation(*assemble_tree(tree)).round()
