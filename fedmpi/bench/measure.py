@@ -99,7 +99,7 @@ def repeat(function: Callable[[], object], repeats: int = 7) -> list[float]:
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], object]], repeats: int = 7
+    functions: Mapping[str, Callable[[], object]], repeats: int
 ) -> dict[str, list[float]]:
     """Return {name: seconds of each call}; calls take turns, so all meet the same disturbances.
 

@@ -128,7 +128,7 @@ def measure(header: Any, table: AnyArray) -> Sizes:
     return summed(streams, values, int(header["weight"]) if many else None)
 
 
-def value_bytes(count: int, value_type: str, scales: int = 0) -> int:
+def value_bytes(count: int, value_type: str, scales: int) -> int:
     """Return the number of bytes of `count` values and of the scales before them."""
     return 4 * scales + -(-count * VALUE_BITS[VALUE_TYPES.index(value_type)] // 8)
 

@@ -31,7 +31,7 @@ def engine_for(
     make: Callable[[dict[str, Any]], nn.Module],
     sample: AnyArray,
     data: ClientData,
-    name: str = "auto",
+    name: str,
     threads: int = 1,
     on_step: Callable[[], None] = nothing,
     torch_only: bool = False,

@@ -132,7 +132,7 @@ def check_tensors(module: nn.Module) -> None:
             )
 
 
-def check_passes(module: nn.Module, sample: Tensor, labels: int = 0) -> None:
+def check_passes(module: nn.Module, sample: Tensor, labels: int) -> None:
     """Raise ConfigError if a pass fails, or the forward pass gives too few outputs for `labels`.
 
     The forward pass must draw no random numbers in evaluation mode, and in training only from

@@ -122,7 +122,7 @@ def _json(resolved: Mapping[str, Any]) -> str:
         raise ResultError(f"config/resolved: {error}; give plain values") from error
 
 
-def put_empty(file: h5py.File, ranks: int, layers: int, metrics: Sequence[str] = ()) -> None:
+def put_empty(file: h5py.File, ranks: int, layers: int, metrics: Sequence[str]) -> None:
     """Create the datasets that grow, without rows."""
     for group in ("model", "metrics")[: 2 if metrics else 1]:
         file.create_group(group, track_order=True)

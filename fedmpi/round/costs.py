@@ -30,7 +30,7 @@ class Costs:
     config: Config
     engine: Engine
     devices: Devices
-    stages: Sequence[Stage] = ()
+    stages: Sequence[Stage]
 
     def of(self, plan: Plan, client: int) -> RoundCost:
         """Return the RoundCost of a client's round by its Plan."""

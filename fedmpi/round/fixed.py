@@ -69,7 +69,7 @@ class Experiment:
     server_optimizer: ServerOptimizer
     weights: Vector
     memories: ClientStore
-    metrics: tuple[tuple[str, Metric], ...] = ()
+    metrics: tuple[tuple[str, Metric], ...]
 
     @property
     def layout(self) -> Layout:

@@ -69,7 +69,7 @@ def measure(link: Link) -> Cost:
     return Cost(*slowest.tolist())
 
 
-def calibrate(link: Link, path: Path | None = None) -> Cost:
+def calibrate(link: Link, path: Path | None) -> Cost:
     """Return the Cost of this machine from the JSON file `path`, or measure it.
 
     Entries of the file are keyed by host, MPI library and number of ranks. A new measurement is

@@ -17,7 +17,7 @@ from fedmpi.learn.batched.deterministic import exact
 from fedmpi.learn.batched.device_memory import device_bytes, device_memory
 from fedmpi.learn.batched.device_samples import DeviceSamples, on
 from fedmpi.learn.batched.plan_kind import PlanKind, kind_of
-from fedmpi.learn.engine import ClientData, nothing
+from fedmpi.learn.engine import ClientData
 from fedmpi.learn.network_engine import NetworkEngine
 from fedmpi.learn.networks import Network, Networks
 from fedmpi.learn.one_by_one import ERRORS
@@ -48,11 +48,7 @@ class BatchedEngine(NetworkEngine, name="batched"):
     mechanisms = MECHANISMS | ERRORS
 
     def __init__(
-        self,
-        networks: Networks,
-        data: ClientData,
-        on_step: Callable[[], None] = nothing,
-        chunk: int = 16,
+        self, networks: Networks, data: ClientData, on_step: Callable[[], None], chunk: int
     ) -> None:
         super().__init__(networks, data, on_step)
         self.chunk = chunk

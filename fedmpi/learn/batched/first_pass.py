@@ -18,7 +18,7 @@ from fedmpi.learn.losses import loss_of
 MANY, MOST = 16, 2**28  # samples of a batch that tests a loss; most numbers in all these batches
 
 
-def tried(many: StackedModel, sample: Tensor, loss: str = "cross-entropy") -> StackedModel:
+def tried(many: StackedModel, sample: Tensor, loss: str) -> StackedModel:
     """Return `many` after a trial; raise ConfigError if its module cannot be trained in chunks.
 
     `sample` [1, ...] is one input, `loss` the name of a loss. Of a batch of two samples only the

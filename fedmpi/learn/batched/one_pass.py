@@ -27,7 +27,7 @@ class PassRequest:
         follow from the weights.
     """
 
-    error: str = "cross-entropy"
+    error: str
     lowest: int = 0
     by_rows: bool = False
     activations: bool = False

@@ -90,7 +90,7 @@ class KernelGradients(Gradients):
         parts = [x[start : start + _EVALUATED] for start in range(0, len(x), _EVALUATED)]
         return np.concatenate([self._program(len(part)).outputs(part) for part in parts])
 
-    def backward_calls(self, samples: int, backward: Backward = FULL) -> list[Call]:
+    def backward_calls(self, samples: int, backward: Backward) -> list[Call]:
         """Return the kernel calls of the backward pass for a batch of `samples`, for timing."""
         return self._program(samples).backward_for(backward)
 
