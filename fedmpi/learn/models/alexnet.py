@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from fedmpi.learn.models.parts import exact_shape
+from fedmpi.learn.models.parts import channels_of_32
 
 # Output channels of each convolution, and whether a pool follows.
 _CONVS = ((64, True), (192, True), (384, False), (256, False), (256, True))
@@ -18,7 +18,7 @@ def alexnet(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     convolution was chosen here, as is usual for 32x32. There is no dropout, and no softmax
     at the end: the published code has one before a cross-entropy that applies its own.
     """
-    inputs = exact_shape("alexnet", input_shape, 32)
+    inputs = channels_of_32("alexnet", input_shape)
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (outputs, pool) in enumerate(_CONVS, 1):
         stride = 2 if number == 1 else 1

@@ -4,15 +4,13 @@ from collections import OrderedDict
 
 from torch import nn
 
-from fedmpi.learn.models.parts import exact_shape
+from fedmpi.learn.models.parts import channels_of_32
 
 _CHANNELS = (32, 32, 64, 64, 128, 128)
 _CONVS_OF_LEVEL = (2, 3, 4, 5, 6)
 
 
-def fedlp_cnn(
-    input_shape: tuple[int, ...], classes: int, level: int = 5
-) -> nn.Sequential:
+def fedlp_cnn(input_shape: tuple[int, ...], classes: int, level: int) -> nn.Sequential:
     """Return FedLP's CNN, 551,466 parameters at 3x32x32 and 10 classes (statistics not counted).
 
     It has three pairs of 3x3 convolutions in the order BN(ReLU(conv)), a pool after each
@@ -20,7 +18,7 @@ def fedlp_cnn(
     1 to 4 of FedLP-Hetero keep the first 2, 3, 4 or 5 convolutions, pool, and end in a
     private head. The layers that they share with level 5 have the same names.
     """
-    inputs = exact_shape("fedlp-cnn", input_shape, 32)
+    inputs = channels_of_32("fedlp-cnn", input_shape)
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     side = 32
     convs = _CONVS_OF_LEVEL[level - 1]

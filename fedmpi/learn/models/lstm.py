@@ -5,13 +5,11 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from fedmpi.errors import ConfigError
-from fedmpi.learn.models.parts import Characters, Last, Lstm
+from fedmpi.learn.models.parts import Characters, Last, Lstm, check_characters
 
 
 def char_lstm(
-    input_shape: tuple[int, ...], classes: int, embedding: int = 8,
-    hidden: Sequence[int] = (256, 256),
+    input_shape: tuple[int, ...], classes: int, embedding: int, hidden: Sequence[int]
 ) -> nn.Sequential:
     """Return an embedding, LSTM layers, and a linear layer from the last step to the vocabulary.
 
@@ -19,11 +17,7 @@ def char_lstm(
     parameters at 80 characters: LEAF's 817,872 and the second bias vector of torch's LSTM
     layers.
     """
-    if len(input_shape) != 1:
-        raise ConfigError(
-            f"model.name = 'char-lstm': data of shape {tuple(input_shape)}; "
-            "it takes sequences of characters; choose shakespeare, or another model"
-        )
+    check_characters("char-lstm", input_shape)
     parts: OrderedDict[str, nn.Module] = OrderedDict(embedding=Characters(classes, embedding))
     inputs = embedding
     for number, units in enumerate(hidden, 1):

@@ -1,7 +1,5 @@
 """Small modules that torch lacks, and shape arithmetic that the models share."""
 
-from math import prod
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -83,19 +81,23 @@ def image_shape(
     return channels, height, width
 
 
-def exact_shape(model: str, input_shape: tuple[int, ...], sides: int) -> int:
-    """Return the channels; raise ConfigError unless the input is an image of `sides` x `sides`."""
-    if len(input_shape) != 3 or tuple(input_shape[1:]) != (sides, sides):
+def channels_of_32(model: str, input_shape: tuple[int, ...]) -> int:
+    """Return the channels; raise ConfigError unless the input is an image of 32x32."""
+    if len(input_shape) != 3 or tuple(input_shape[1:]) != (32, 32):
         raise ConfigError(
             f"model.name = {model!r}: data of shape {_shown(input_shape)}; "
-            f"it takes images of {sides}x{sides}; choose another model, such as lenet5"
+            "it takes images of 32x32; choose another model, such as lenet5"
         )
     return input_shape[0]
 
 
-def flat_size(input_shape: tuple[int, ...]) -> int:
-    """Return the number of values of one sample."""
-    return prod(input_shape)
+def check_characters(model: str, input_shape: tuple[int, ...]) -> None:
+    """Raise ConfigError unless the input is a sequence of characters."""
+    if len(input_shape) != 1:
+        raise ConfigError(
+            f"model.name = {model!r}: data of shape {tuple(input_shape)}; "
+            "it takes sequences of characters; choose shakespeare, or another model"
+        )
 
 
 def _shown(shape: tuple[int, ...]) -> str:

@@ -2,10 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from math import prod
 
 from torch import nn
-
-from fedmpi.learn.models.parts import flat_size
 
 
 def softmax(input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
@@ -23,7 +22,7 @@ def mlp(
 ) -> nn.Sequential:
     """Return linear layers of `hidden` units with activations, then a linear layer to `classes`."""
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    inputs = flat_size(input_shape)
+    inputs = prod(input_shape)
     for number, units in enumerate(hidden, 1):
         parts[f"fc{number}"] = nn.Linear(inputs, units)
         parts[f"{activation}{number}"] = _ACTIVATIONS[activation]()

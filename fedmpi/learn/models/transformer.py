@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmpi.errors import ConfigError
-from fedmpi.learn.models.parts import Characters, Last, image_shape
+from fedmpi.learn.models.parts import Characters, Last, check_characters, image_shape
 
 
 class Attention(nn.Module):
@@ -80,19 +80,15 @@ class Tokens(nn.Module):
 
 
 def char_transformer(
-    input_shape: tuple[int, ...], classes: int, width: int = 64, depth: int = 2,
-    heads: int = 4, every_token: bool = False,
+    input_shape: tuple[int, ...], classes: int, width: int, depth: int, heads: int,
+    every_token: bool,
 ) -> nn.Sequential:
     """Return a causal Transformer for characters [N, T] of any dtype, 0 to classes - 1.
 
     It predicts the next character, float32[N, classes]; with `every_token`, the character after
     each position, float32[N, T, classes], for the loss "next-token".
     """
-    if len(input_shape) != 1:
-        raise ConfigError(
-            f"model.name = 'char-transformer': data of shape {tuple(input_shape)}; "
-            "it takes sequences of characters; choose shakespeare, or another model"
-        )
+    check_characters("char-transformer", input_shape)
     _check_heads("char-transformer", width, heads)
     parts: OrderedDict[str, nn.Module]
     parts = OrderedDict(
@@ -108,8 +104,7 @@ def char_transformer(
 
 
 def vit_tiny(
-    input_shape: tuple[int, ...], classes: int, width: int = 192, depth: int = 12,
-    heads: int = 3, patch: int = 4,
+    input_shape: tuple[int, ...], classes: int, width: int, depth: int, heads: int, patch: int
 ) -> nn.Sequential:
     """Return a Vision Transformer (Dosovitskiy et al., ICLR 2021) of DeiT's size Ti.
 

@@ -5,23 +5,21 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from fedmpi.learn.models.parts import exact_shape
+from fedmpi.learn.models.parts import channels_of_32
 
 _VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 _VGG13 = ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))
 
 
 def vgg11(
-    input_shape: tuple[int, ...], classes: int, batch_norm: bool = True,
-    hidden: Sequence[int] = (512, 512),
+    input_shape: tuple[int, ...], classes: int, batch_norm: bool, hidden: Sequence[int]
 ) -> nn.Sequential:
     """Return VGG-11; 9,750,922 parameters without BN at 3x32x32 and 10 classes."""
     return _vgg("vgg11", _VGG11, input_shape, classes, batch_norm, hidden)
 
 
 def vgg13(
-    input_shape: tuple[int, ...], classes: int, batch_norm: bool = True,
-    hidden: Sequence[int] = (512, 512),
+    input_shape: tuple[int, ...], classes: int, batch_norm: bool, hidden: Sequence[int]
 ) -> nn.Sequential:
     """Return VGG-13; 9,935,434 parameters without BN at 3x32x32 and 10 classes."""
     return _vgg("vgg13", _VGG13, input_shape, classes, batch_norm, hidden)
@@ -32,7 +30,7 @@ def _vgg(
     batch_norm: bool, hidden: Sequence[int],
 ) -> nn.Sequential:
     """Return 3x3 convolutions in blocks that end in a pool, then linear layers; no dropout."""
-    inputs, number = exact_shape(name, input_shape, 32), 0
+    inputs, number = channels_of_32(name, input_shape), 0
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for block, channels in enumerate(blocks, 1):
         for outputs in channels:
