@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi.arrays import Integers
-from fedmpi.learn.partitions.partition import Partition, even_cuts, from_owner
+from fedmpi.learn.partitions.partition import Partition, evenly, from_owner
 
 
 def iid(
@@ -15,7 +15,5 @@ def iid(
 ) -> Partition:  # fmt: skip
     """Deal all samples at random; client sizes differ by at most one."""
     owner = np.empty(len(labels), np.int64)
-    owner[rng.permutation(len(labels))] = np.repeat(
-        np.arange(clients), np.diff(even_cuts(len(labels), clients))
-    )
+    owner[rng.permutation(len(labels))] = evenly(len(labels), clients)
     return from_owner(owner, clients)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fedmpi.arrays import Integers
-from fedmpi.learn.partitions.partition import Partition, even_cuts, from_owner
+from fedmpi.learn.partitions.partition import Partition, evenly, from_owner
 from fedmpi.learn.partitions.shards import shard_owner
 
 
@@ -25,7 +25,7 @@ def mixed(
     order = rng.permutation(len(labels))
     cut = len(labels) - round(options["mix_rate"] * len(labels))
     owner = np.empty(len(labels), np.int64)
-    owner[order[:cut]] = np.repeat(np.arange(clients), np.diff(even_cuts(cut, clients)))
+    owner[order[:cut]] = evenly(cut, clients)
     if cut < len(labels):
         rest = np.sort(order[cut:])
         owner[rest] = shard_owner(labels[rest], clients, options["shards_per_client"], rng)

@@ -73,6 +73,6 @@ def from_owner(
     return Partition(order[starts[0] :], starts - starts[0], groups)
 
 
-def even_cuts(size: int, parts: int) -> Integers:
-    """Return int64[parts+1]: bounds that cut `size` items into parts of almost equal size."""
-    return np.arange(parts + 1) * size // parts
+def evenly(size: int, parts: int) -> Integers:
+    """Return int64[size]: the part of each item, in order; sizes of parts differ by at most 1."""
+    return np.repeat(np.arange(parts), np.diff(np.arange(parts + 1) * size // parts))

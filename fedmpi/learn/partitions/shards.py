@@ -11,7 +11,7 @@ import numpy as np
 
 from fedmpi.arrays import Integers
 from fedmpi.errors import ConfigError
-from fedmpi.learn.partitions.partition import Partition, even_cuts, from_owner
+from fedmpi.learn.partitions.partition import Partition, evenly, from_owner
 
 
 def shards(
@@ -37,9 +37,8 @@ def shard_owner(
             f"but there are {len(labels):,} samples\ntake fewer clients or fewer shards"
         )
     order = by_label(labels, rng)
-    shard = np.repeat(rng.permutation(total) // per_client, np.diff(even_cuts(len(labels), total)))
     owner = np.empty(len(labels), np.int64)
-    owner[order] = shard
+    owner[order] = (rng.permutation(total) // per_client)[evenly(len(labels), total)]
     return owner
 
 
