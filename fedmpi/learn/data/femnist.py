@@ -50,7 +50,7 @@ def read(root: Path, source: str, counts: Mapping[str, int] | None = None) -> Da
     return Dataset.of("femnist", "image", train[:2], test[:2], CLASSES, (here, there))
 
 
-def verify(root: Path, name: str = "femnist") -> list[str]:
+def verify(root: Path) -> list[str]:
     """Return a line of text for each source that is present, with its number of samples."""
     there = [source for source in ("leaf", "tff") if Path(root, "femnist", source).is_dir()]
     if not there:

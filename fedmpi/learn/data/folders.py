@@ -58,7 +58,7 @@ def image_folder(
     return Dataset.of("image-folder", "image", here, there, max(len(classes), 2))
 
 
-def verify(root: Path, name: str = "cinic10") -> list[str]:
+def verify(root: Path) -> list[str]:
     """Return a line of text for each part of CINIC-10, after counting its images."""
     lines = []
     for part in ("train", "valid", "test"):

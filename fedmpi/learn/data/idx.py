@@ -22,7 +22,7 @@ from fedmpi.errors import DataError
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 LARGEST = 4 << 30  # most bytes of an array
-_DEFLATE_RATIO = 1032  # no gzip stream unpacks to more than this many times its size
+DEFLATE_RATIO = 1032  # nothing packed by deflate unpacks to more than this many times its size
 _CHUNK = 16 << 20
 _Stream: TypeAlias = IO[bytes] | gzip.GzipFile
 
@@ -55,7 +55,7 @@ def read(
             if not packed:
                 return _read(path, plain, size, shape, dtype)
             with gzip.GzipFile(fileobj=plain) as stream:
-                return _read(path, stream, size * _DEFLATE_RATIO, shape, dtype)
+                return _read(path, stream, size * DEFLATE_RATIO, shape, dtype)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"{path}: broken gzip file ({error}); fetch it again") from None
 

@@ -26,7 +26,6 @@ FAULTS = (
     ArithmeticError, MemoryError, RecursionError, NotImplementedError, RuntimeError,
     TokenError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
-_DEFLATE_RATIO = 1032  # no member of a zip file unpacks to more than this many times its size
 _NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -56,7 +55,7 @@ def _check_sizes(path: Path | str) -> None:
 
     numpy would allocate the memory first, and only then find that the file holds less.
     """
-    most = _DEFLATE_RATIO * os.path.getsize(path)
+    most = idx.DEFLATE_RATIO * os.path.getsize(path)
     with zipfile.ZipFile(path) as file:
         for member in file.infolist():
             with file.open(member) as stream:
