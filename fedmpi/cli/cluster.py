@@ -61,7 +61,7 @@ def submit(args: Namespace) -> None:
         if out.exists():
             raise ResultError(f"{out}: exists; continue it with --resume, or choose another name")
         check_target(out)
-    kept = snapshot.Snapshot(out.with_suffix(".job"))
+    kept = snapshot.of(out)
     _refuse_another(kept, out)
     begun, later = ([], args.overrides) if args.resume else (args.overrides, [])
     files = device_files.by_name(text, args.config, begun)
@@ -110,8 +110,11 @@ def _again(args: Namespace, out: Path) -> "Resolved":
 
 
 def _submit(submission: Submission, kept: "Snapshot", script: str, out: Path) -> None:
+    from fedmpi.record.atomic import write_text
+    from fedmpi.scheduler.snapshot import log_of
+
     path = kept.script(submission.scheduler)
-    kept.write_script(path, script)
+    write_text(path, script)
     jobs = submission.submit(path)
     kept.note(submission.scheduler, jobs, [("-", ())])
     show, end = submission.how_to_follow(jobs)
@@ -119,6 +122,6 @@ def _submit(submission: Submission, kept: "Snapshot", script: str, out: Path) ->
           f"  {submission.said()}\n"
           f"  script {path}\n"
           f"  {show}\n"
-          f"  tail -F {quote(str(out.with_suffix('.log')))}\n"
+          f"  tail -F {quote(str(log_of(out)))}\n"
           f"  fedmpi watch {quote(str(out))}      to follow it\n"
           f"  {end}      to end it; submit with --resume continues it")

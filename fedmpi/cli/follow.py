@@ -86,13 +86,15 @@ def look(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
 
 def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
     """Return the result of `look` while there is no result file yet."""
+    from fedmpi.scheduler.snapshot import log_of
+
     if not job.known():
         raise ResultError(f"{out}: no such file, and no job was submitted for it; "
                           "give the name after -o of run or submit")
     if job.goes_on():
         return f"{out.name}  waits for {job.words().strip()}", None
     raise ResultError(f"{out}: {job.name} has ended and left no result; its log is "
-                      f"{out.with_suffix('.log')}")
+                      f"{log_of(out)}")
 
 
 def facts(run: "Run") -> str:

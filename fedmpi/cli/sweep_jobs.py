@@ -117,9 +117,11 @@ class SweepJobs:
 
     def submit(self, arrays: Sequence[Array]) -> None:
         """Submit the arrays, one after the other, and record their jobs."""
+        from fedmpi.record.atomic import write_text
+
         submission = self.submission
         for count, (part, path, text) in enumerate(arrays):
-            self.kept.write_script(path, text)
+            write_text(path, text)
             try:
                 jobs = submission.submit(path, submission.script.tasks(part, self.pack))
             except FedmpiError as error:

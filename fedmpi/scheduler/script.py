@@ -8,7 +8,7 @@ from typing import Any
 
 from fedmpi.scheduler import SCHEDULERS
 from fedmpi.scheduler.options import Options, seconds
-from fedmpi.scheduler.snapshot import Snapshot
+from fedmpi.scheduler.snapshot import Snapshot, log_of
 
 HEAD = """\
 # {what}
@@ -75,7 +75,7 @@ class Script:
                   "changes": [*map(str, changes)], "points": "", "lines": [], "pack": 0,
                   "digests": digests, "record": kept.record}
         path = kept.script(self.scheduler)
-        return self._text(path, out.with_suffix(""), values)
+        return self._text(path, log_of(out).with_suffix(""), values)
 
     def sweep(
         self, kept: Snapshot, path: Path, points: Path, lines: Sequence[int], pack: bool,

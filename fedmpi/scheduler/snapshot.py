@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fedmpi import user_code
-from fedmpi.errors import ConfigError, ResultError
+from fedmpi.errors import ConfigError, ResultError, unwritable
+from fedmpi.record.atomic import write_text
 from fedmpi.record.flock import has_path, try_lock
 from fedmpi.scheduler import SCHEDULERS, in_job
 from fedmpi.scheduler.command import Environ, RefusedError
@@ -53,25 +54,14 @@ class Snapshot:
 
         A file with an absolute path or a path through ".." is not copied. Raises ResultError.
         """
-        try:
-            self.folder.mkdir(exist_ok=True)
-            self.config.write_text(text, encoding="utf-8")
-            for name, content in (files or {}).items():
-                if beside(name):
-                    path = self.folder / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise ResultError(f"{self.folder}: {error.strerror}; the job's files cannot be written"
-                              ) from None
-
-    def write_script(self, path: Path, text: str) -> None:
-        """Write a script. Raises ResultError."""
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ResultError(f"{path}: {error.strerror}; the job script cannot be written"
-                              ) from None
+        named = {self.folder / name: content for name, content in (files or {}).items()
+                 if beside(name)}
+        for path, content in ({self.config: text} | named).items():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from None
+            write_text(path, content)  # as a whole: queued jobs of a sweep may read the old file
 
     def note(
         self, scheduler: str, jobs: Sequence[str], tasks: Iterable[tuple[str, Sequence[int]]]
@@ -142,13 +132,28 @@ class Snapshot:
         return [row for row in rows if len(row) == 4 and row[0] in SCHEDULERS]
 
 
+def of(out: Path) -> Snapshot:
+    """Return the Snapshot beside the result file `out`: OUT.job, without the .h5 of OUT."""
+    return Snapshot(Path(f"{_stem(out)}.job"))
+
+
+def log_of(out: Path) -> Path:
+    """Return the path of the log of the jobs that write the result file `out`."""
+    return Path(f"{_stem(out)}.log")
+
+
+def _stem(out: Path) -> Path:
+    """Return `out` without .h5; other ends stay, or lr0.1 and lr0.2 would share their files."""
+    return out.with_suffix("") if out.suffix == ".h5" else out
+
+
 def state_of(out: Path, environ: Environ) -> tuple[str, str] | None:
     """Return (job, state) of the newest job that writes the result file `out`.
 
     The state is the scheduler's word and reason, "" for a job that is neither queued nor running.
     Returns None if no job was submitted for `out`, alone or as a point of a sweep.
     """
-    kept, line = Snapshot(out.with_suffix(".job")), "-"
+    kept, line = of(out), "-"
     if not kept.record.exists():
         kept, line = Snapshot(out.parent / "sweep.job"), _line_of(out)
     rows = [row for row in kept.submitted() if line in row[3].split(",")]

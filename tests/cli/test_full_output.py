@@ -4,7 +4,6 @@ import io
 import os
 import sys
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +15,12 @@ from tests.cli.rows import Row
 @contextmanager
 def full(monkeypatch, *names):
     """Let the standard streams `names` write to a disk that is full during the block."""
-    with monkeypatch.context() as patch, ExitStack() as open_files:
-        streams = [
-            open_files.enter_context(Path("/dev/full").open("w", buffering=1)) for _ in names
-        ]
+    with monkeypatch.context() as patch, ExitStack() as stack:
+        streams = [stack.enter_context(open("/dev/full", "w", buffering=1)) for _ in names]
         for name, stream in zip(names, streams, strict=True):
             patch.setattr(sys, name, stream)
         yield
-        for stream in streams:
+        for stream in streams:  # or to close it would fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -33,8 +30,8 @@ def test_progress_on_a_full_disk_does_not_end_the_run(monkeypatch, kind):
         with progress_display.progress_for(kind, "exp") as shown:
             for number in range(3):
                 shown(Row(number), 3)
-        sys.stdout.write("result in a.h5\n")
-        sys.stdout.flush()  # nothing of the progress is left that would fail now
+        sys.stdout.write("result in a.h5\n")  # nothing of the progress is left that would fail now
+        sys.stdout.flush()
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_run(monkeypatch):

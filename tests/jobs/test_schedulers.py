@@ -205,7 +205,7 @@ def test_a_point_of_a_sweep_is_followed_by_a_job_for_it_alone(
     (path,) = kept.new_scripts(scheduler, 1)
     assert path.name == f"job-8.{scheduler}"
     made = Script(scheduler, options, ["fedmpi"], SCHEDULERS[scheduler].launch(options, None))
-    kept.write_script(path, made.sweep(kept, path, tmp_path / "points.tsv", [1, 2], False))
+    path.write_text(made.sweep(kept, path, tmp_path / "points.tsv", [1, 2], False))
     more = {"CODE": "75", "PBS_ARRAY_INDEX": "1", "PBS_JOBID": "4713[1].pbs01", "FEDMPI_TASK": "1"}
     assert subprocess.run(["bash", path], env=env | more, timeout=120).returncode == 75
     assert again.format(path=path) in (tmp_path / "notes").read_text()
