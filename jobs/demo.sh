@@ -2,6 +2,7 @@
 # Two methods on 4 ranks on the embedded digits, and the cost of each. About a minute.
 #   bash jobs/demo.sh        (or: make demo)
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 export OMP_NUM_THREADS=1

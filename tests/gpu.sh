@@ -3,6 +3,7 @@
 #   bash tests/gpu.sh [OUT.json]
 # Fails on a machine without a GPU. The benchmark's numbers go to OUT.json (default: gpu.json).
 set -uo pipefail
+unset CDPATH
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-${VENV:-.venv}/bin/python}

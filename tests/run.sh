@@ -2,6 +2,7 @@
 # The whole suite, as `make test` runs it. Every step runs, even after one that failed.
 #   bash tests/run.sh [--mpi] [RANKS ...]        --mpi: the MPI tests alone
 set -uo pipefail
+unset CDPATH
 cd "$(dirname "$0")/.."
 
 only=""

@@ -5,6 +5,7 @@
 #   DRAWN=50                                               experiments drawn for each rank count
 #   VENV=.venv                                             the environment, such as one with Open MPI
 set -uo pipefail
+unset CDPATH
 cd "$(dirname "$0")/.."
 
 only=""

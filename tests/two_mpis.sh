@@ -2,6 +2,7 @@
 # One experiment under the MPIs of several virtual environments: the weights must have the same bits.
 #   bash tests/two_mpis.sh VENV VENV...
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "$0")/.."
 
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1

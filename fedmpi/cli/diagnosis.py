@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # they need libraries that may be missing
     from fedmpi.config import RunSection
     from fedmpi.doctor.mpi_library import Launchers
 
-SHARED = "/dev/shm"
+SHARED, CGROUP = "/dev/shm", "/proc/self/cgroup"
 MOST_SECONDS = 86_400  # the most that --seconds may ask for
 
 
@@ -159,7 +159,7 @@ def _node(out: Path, wanted: "RunSection", comm: "Comm") -> list[Finding | None]
     from fedmpi.doctor import cores, gpu, storage
 
     mounts = facts.mounts()
-    quotas = cores.quotas("/sys/fs/cgroup", Path("/proc/self/cgroup").read_text())
+    quotas = cores.quotas("/sys/fs/cgroup", facts.text(CGROUP))
     ranks, count = comm.node_size, cores.usable(all_nodes.cores(comm), quotas)
     machine = cores.usable(os.cpu_count() or 1, quotas)
     folder = out.resolve()

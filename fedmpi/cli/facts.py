@@ -100,10 +100,13 @@ def mounts() -> str:
 
 
 def free(path: str) -> int | None:
-    """Return the free bytes at `path`, None if it cannot be written."""
+    """Return the free bytes at `path`, None if it is not there or cannot be written."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
     if not writable(Path(path)):
         return None
-    found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 
 

@@ -1,5 +1,6 @@
 """Check that the ranks and threads of a node fit its cores."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -67,16 +68,24 @@ def threads_fit(
     `wanted` is run.threads_per_rank, which applies if the environment sets no number. `machine` is
     the number of cores that the ranks could use if their launcher bound no rank to a core.
     """
-    given = [environ[name] for name in THREADS if environ.get(name, "").isdigit()]
-    threads = max((int(number) for number in given), default=wanted)
+    given = {name: number for name in THREADS if (number := _first(environ.get(name, "")))}
+    threads = max(given.values(), default=wanted)
     value = f"{counted(ranks, 'rank')} x {counted(threads, 'thread')} on {counted(cores, 'core')}"
     if cores < ranks * threads <= machine and started(environ)[1] == "OMPI_COMM_WORLD_SIZE":
         return Finding(WRONG, "threads", f"{value}: Open MPI binds each rank to a core",
                        f"mpiexec --bind-to none -n {ranks} fedmpi ...")
     if threads > 1 and ranks * threads > cores:
         fit = max(1, cores // ranks)
-        names = [name for name in THREADS if environ.get(name, "").isdigit()]
-        remedy = " ".join(f"{name}={fit}" for name in names)
+        remedy = " ".join(f"{name}={fit}" for name in given)
         return Finding(WRONG, "threads", value,
-                       f"export {remedy}" if names else f"--set run.threads_per_rank={fit}")
+                       f"export {remedy}" if given else f"--set run.threads_per_rank={fit}")
     return Finding(OK, "threads", value)
+
+
+def _first(text: str) -> int:
+    """Return the first number of a list such as "4,2", the threads outermost; 0 without a number.
+
+    OpenMP takes such lists, one number for each level of nested regions.
+    """
+    number = text.partition(",")[0].strip()
+    return int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 0

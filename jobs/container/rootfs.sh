@@ -3,6 +3,7 @@
 #   jobs/container/rootfs.sh FOLDER        as root; about 5 minutes; enter it by chroot FOLDER
 set -euo pipefail
 folder=${1:?FOLDER is missing; see the head of this script}
+unset CDPATH
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-python3.11} # of the version that bookworm has
 

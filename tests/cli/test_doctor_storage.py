@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fedmpi.cli import facts
-from fedmpi.doctor import storage
+from fedmpi.cli import diagnosis, facts
+from fedmpi.comm.base import Serial
+from fedmpi.config import RunSection
+from fedmpi.doctor import cores, storage
+from fedmpi.errors import counted
 from tests.cli.test_doctor import finding
 from tests.conftest import ROOT, SOON
 
@@ -143,6 +146,14 @@ def test_shared_memory_that_is_not_there():
     assert levels == ["wrong", "note", "note", "ok"]
 
 
+def test_a_system_without_shared_memory_and_control_groups(monkeypatch, tmp_path):
+    monkeypatch.setattr(diagnosis, "SHARED", str(tmp_path / "shm"))
+    monkeypatch.setattr(diagnosis, "CGROUP", str(tmp_path / "cgroup"))
+    found = diagnosis._node(tmp_path, RunSection(), Serial())
+    (shm,) = (one for one in found if one and one.what == "shm")
+    assert (shm.level, shm.value) == ("wrong", f"{tmp_path}/shm cannot be used")
+
+
 @pytest.mark.parametrize(("table", "kind", "found"), [
     ("tmpfs /dev tmpfs rw 0 0\n", "nfs\n", "nfs"),
     ("tmpfs /dev tmpfs rw 0 0\n", "ext2/ext3\n", "ext2/ext3"),
@@ -162,3 +173,12 @@ def test_the_root_of_a_chroot_is_asked_for_itself(monkeypatch, table, kind, foun
 def test_this_machine_knows_its_root(monkeypatch):
     monkeypatch.setattr(facts, "text", lambda path: "")
     assert facts.mounts().startswith("chroot / ")
+
+
+@pytest.mark.parametrize(("given", "threads"), [
+    ("4,2", 4), (" 3 ", 3), ("\u00b2", 1), ("abc", 1), ("0", 1), ("", 1),
+])  # fmt: skip
+def test_threads_are_the_first_of_a_list_of_openmp(given, threads):
+    found = cores.threads_fit({"OMP_NUM_THREADS": given}, 1, 2)
+    assert f"1 rank x {counted(threads, 'thread')} on 2 cores" == found.value
+    assert ("export OMP_NUM_THREADS=2" in found.line()) == (threads > 2)

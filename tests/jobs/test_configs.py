@@ -114,10 +114,13 @@ def test_the_script_writes_to_a_folder_with_a_space(tmp_path):
     folder.mkdir(parents=True)
     (folder / "fedmpi").write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
     (folder / "fedmpi").chmod(0o755)
-    out = tmp_path / "it's a folder"
+    out, other = tmp_path / "it's a folder", tmp_path / "other"
+    for name in (out.name, "jobs/.."):
+        (other / name).mkdir(parents=True, exist_ok=True)  # where CDPATH would lead
+    env = {"FEDMPI_DATA": str(tmp_path), "SEEDS": "7", "JOBS": "1", "CDPATH": str(other)}
     done = subprocess.run(
-        ["bash", tmp_path / "jobs/papers.sh", out, "rate"], capture_output=True, text=True,
-        timeout=SOON, env=os.environ | {"FEDMPI_DATA": str(tmp_path), "SEEDS": "7", "JOBS": "1"},
+        ["bash", "jobs/papers.sh", out.name, "rate"], capture_output=True, text=True,
+        timeout=SOON, env=os.environ | env, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = str(out / "rate/fedavg_seed=7.h5")

@@ -12,7 +12,9 @@ from fedmpi.scheduler.script import Script
 from fedmpi.scheduler.snapshot import Snapshot
 
 
-@pytest.mark.parametrize("one, other", [("lr=0.1", "lr=0.2"), ("a.h5", "a.hdf5"), (".h5", "b.h5")])
+@pytest.mark.parametrize(("one", "other"), [
+    ("lr=0.1", "lr=0.2"), ("a.h5", "a.hdf5"), (".h5", "b.h5"),
+])  # fmt: skip
 def test_results_of_different_names_share_no_job_and_no_log(tmp_path, one, other):
     made = Script("slurm", Options(), ["fedmpi"], ["srun"])
     kept = [snapshot.of(tmp_path / name) for name in (one, other)]

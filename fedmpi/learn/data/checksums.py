@@ -135,7 +135,7 @@ def _altered(name: str, path: Path, found: str, wanted: str) -> DataError:
 def _read_notes(cache: Path | None) -> dict[str, Any]:
     try:
         notes = json.loads(Path(cache, "verified.json").read_text()) if cache else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return notes if isinstance(notes, dict) else {}
 

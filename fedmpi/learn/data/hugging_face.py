@@ -95,7 +95,7 @@ def _table(path: Path) -> Any:  # pyarrow has no types
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         said = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: {said}; is it a folder of `save_to_disk`?") from None
     return found if isinstance(found, dict) else {}

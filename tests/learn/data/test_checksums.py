@@ -51,7 +51,7 @@ def test_the_message_has_the_name_and_both_sums(root):
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize("note", ["", "[]", "{", '{"x": 1}'])
+@pytest.mark.parametrize("note", ["", "[]", "{", '{"x": 1}', "[" * 200_000])
 def test_a_broken_cache_only_costs_time(root, tmp_path, hashed, note):
     (tmp_path / "verified.json").write_text(note)
     for _ in range(2):

@@ -266,3 +266,6 @@ def test_a_folder_of_hugging_face_is_read_without_its_library(tmp_path):
     write("test", slice(3, 4), [{"bytes": None, "path": "1.png"}])
     with pytest.raises(DataError, match="the image of row 0 is not in the file"):
         data.load("hugging-face", tmp_path, {"folder": "mine"})
+    (tmp_path / "mine/test/state.json").write_text("[" * 200_000)
+    with pytest.raises(DataError, match=r"state\.json: maximum recursion depth .*; is it a folder"):
+        data.load("hugging-face", tmp_path, {"folder": "mine"})
