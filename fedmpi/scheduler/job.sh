@@ -1,6 +1,6 @@
 # ---- From here on every job script of fedmpi is the same. ----
 
-say() { echo "$(date +%FT%T) job $job: $*"; }
+say() { echo "$(date +%FT%T) job $job: $*" || true; } # the log may be on a full disk
 
 if ((restarts > most_restarts)); then
     say "started $restarts times again, more than $most_restarts: given up" >&2
@@ -112,7 +112,7 @@ else
 fi
 
 submitted_again() { # NUMBER TASK
-    [[ -z $record ]] || echo "$scheduler $1 $2 ${here// /,}" >>"$record"
+    [[ -z $record ]] || echo "$scheduler $1 $2 ${here// /,}" >>"$record" || true
     say "submitted again as job $1"
 }
 

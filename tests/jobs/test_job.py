@@ -90,6 +90,14 @@ def test_a_job_comes_back_only_where_that_helps(slurm, code, state, env, requeue
         assert "which is the limit" in log
 
 
+def test_a_job_comes_back_though_its_log_is_on_a_full_disk(slurm):
+    with open("/dev/full", "w") as log:
+        left, noted, _ = notes(slurm(75, log=log))
+        again, resubmitted, _ = notes(slurm(75, log=log, REFUSED="1"))
+    assert (left, again) == (75, 75) and "scontrol requeue 7\n" in noted
+    assert "sbatch --parsable" in resubmitted
+
+
 def test_a_job_that_slurm_starts_too_often_gives_up(slurm):
     left, noted, log = notes(slurm(0, SLURM_RESTART_COUNT="4"))
     assert (left, noted) == (1, "") and "more than 3: given up" in log
