@@ -35,7 +35,7 @@ def nodes(comm: Comm, nodes: int) -> list[Finding | None]:
     text = processors.described()
     row = np.zeros(1, [("host", "S64"), ("kind", "S224"), ("time", "<f8")])
     row["host"] = os.uname().nodename
-    row["kind"] = f"{processors.model(text)} ({processors.instructions(text)})"
+    row["kind"] = f"{processors.model(text)} ({processors.instructions(text)})".encode()
     comm.barrier()
     row["time"] = time()
     rows = comm.gather_rows(row)

@@ -37,8 +37,8 @@ def provenance(
     """
     here = np.zeros(1, _HOST)
     here["host"], here["core"] = socket.gethostname(), _core()
-    here["cpu"], here["instructions"] = _processor()
-    here["device"] = device
+    named = (*_processor(), device)
+    here["cpu"], here["instructions"], here["device"] = (text.encode() for text in named)
     ranks = comm.gather_rows(here)
     return {
         "command": shlex.join(command),
@@ -49,9 +49,9 @@ def provenance(
         "platform": platform.platform(),
         "hosts": [host.decode() for host in ranks["host"]],
         "cores": [int(core) for core in ranks["core"]],
-        "cpu": [cpu.decode() for cpu in ranks["cpu"]],
+        "cpu": [cpu.decode(errors="replace") for cpu in ranks["cpu"]],
         "instructions": [kind.decode() for kind in ranks["instructions"]],
-        "device": [device.decode() for device in ranks["device"]],
+        "device": [device.decode(errors="replace") for device in ranks["device"]],
         "slurm_job_id": environ.get("SLURM_JOB_ID", ""),
         "git_commit": commit(),
     }

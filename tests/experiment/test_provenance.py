@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import fedmpi
+from fedmpi.cli import all_nodes
 from fedmpi.comm.base import Serial
+from fedmpi.doctor import processors
 from fedmpi.experiment import provenance
 from fedmpi.record import reader
 
@@ -76,3 +78,12 @@ def test_a_run_over_two_kinds_says_so(second, found):
     assert bool(text) == found
     assert ("EPYC (x86-64-v4) on n2" in text) == found
     assert np.unique(provenance.kinds(facts)).size == 1 + found
+
+
+def test_a_processor_may_have_any_name(monkeypatch):
+    """A hypervisor chooses it; what is no UTF-8 is read as a sign that ASCII lacks."""
+    name = "Vendor\ufffd® " + "é" * 70
+    monkeypatch.setattr(processors, "described", lambda *_: f"model name\t: {name}\nflags\t: fma\n")
+    (found,) = provenance.provenance(Serial(), {}, [])["cpu"]
+    assert found.startswith("Vendor\ufffd® éé")
+    assert all(found.line() for found in all_nodes.nodes(Serial(), 1) if found)
