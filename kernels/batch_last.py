@@ -13,7 +13,7 @@ def enter(
     memory: NDArray[np.float32], places: NDArray[np.int64], x: NDArray[np.float32],
     index: NDArray[np.int64], width: int,
 ) -> None:
-    """Gather a batch: memory[places[d] + n] = x[index[n], d], and 0 for n from index.size to width.
+    """Gather a batch: memory[places[d] + n] = x[index[n], d]; lanes behind it get the last sample.
 
     Parameters
     ----------
@@ -21,14 +21,16 @@ def enter(
     places : int64[D]
     x : float32[N, D]
     index : int64[n]
-        Indices of the samples, each in [0, N).
+        Indices of the samples, each in [0, N). If there are none, all lanes get 0.
     width : int
         Lanes of a position, a multiple of 16 and at least n.
 
     Notes
     -----
-    Blocks of 16 samples and 16 numbers are transposed in registers, with AVX2 in four parts.
-    Reads and writes 4 bytes per number.
+    Lanes without a sample have gradients of 0. They get a sample because normalisations would scale
+    up what lies far from the batch, layer by layer, until 0 times infinity is NaN. Blocks of 16
+    samples and 16 numbers are transposed in registers, with AVX2 in four parts. Reads and writes 4
+    bytes per number.
     """
     size, values = x.shape[1], x.reshape(-1)
     rows = index * size
@@ -37,7 +39,8 @@ def enter(
         if count < 16 or size < SIDE:
             for d in range(size):
                 for k in range(16):
-                    here = values[rows[n + k] + d] if k < count else np.float32(0)
+                    last = min(n + k, index.size - 1)
+                    here = values[rows[last] + d] if last >= 0 else np.float32(0)
                     memory[places[d] + n + k] = here
             continue
         for d in range(0, size, SIDE):

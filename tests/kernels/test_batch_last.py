@@ -49,7 +49,7 @@ def test_nan_stays_nan_above_any_floor():
 
 @pytest.mark.parametrize("count", [0, 1, 9, 15, 16, 17, 31, 32])
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 15, 16, 17, 21, 33])
-def test_enter_gathers_a_batch_turns_it_and_fills_it_up_with_zeros(rng, size, count):
+def test_enter_gathers_a_batch_turns_it_and_fills_it_up_with_a_sample(rng, size, count):
     got = rng.standard_normal(1100).astype(np.float32)
     want, x = got.copy(), rng.standard_normal((40, size)).astype(np.float32)
     places, index = 1 + rng.permutation(size) * 32, rng.integers(0, 40, count)

@@ -62,3 +62,17 @@ def test_what_is_below_a_norm_of_one_sample_is_measured_as_by_the_debug_engine(n
     for one, other in zip(reports(made(name), **asked), wanted, strict=True):
         for what, values in other.statistics.items():
             close(np.concatenate(one.statistics[what]), np.concatenate(values))
+
+
+def test_one_sample_is_trained_through_many_norms():
+    """Lanes without a sample became infinite, and the gradient NaN."""
+
+    def make():
+        torch.manual_seed(4)
+        deep = [layer for _ in range(24) for layer in (nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))]
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), *deep, nn.Flatten(), nn.Linear(4, 10)
+        )
+
+    found, wanted = (reports(engine(name, make, (1, 1))) for name in ("kernels", "debug"))
+    close(found[0].weights, wanted[0].weights)

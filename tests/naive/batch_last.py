@@ -5,7 +5,7 @@ import numpy as np
 
 def enter(memory, places, x, index, width):
     for d, place in enumerate(places):
-        memory[place : place + width] = 0
+        memory[place : place + width] = x[index[-1], d] if len(index) else 0
         for n, sample in enumerate(index):
             memory[place + n] = x[sample, d]
 
