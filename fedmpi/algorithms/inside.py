@@ -43,7 +43,9 @@ class Inside(Algorithm):
             setattr(self, name, getattr(self.inner, name))
 
     def allow_sparse(self, why: str) -> None:
-        """Delegate to the inner algorithm."""
+        """Delegate to the inner algorithm, unless clients leave out coordinates already."""
+        if self.level != "model":
+            super().allow_sparse(why)  # it raises ConfigError
         self.inner.allow_sparse(why)
         self._take_over()
 
