@@ -6,11 +6,12 @@ mask to the global model. If this model classifies more than the share `accuracy
 samples correctly and more than `target` of the weights are left, the client drops the share `rate`
 of the weights left in each layer, those of least magnitude, and rewinds the rest to the first
 weights. Then it trains and sends the weights in its mask; a weight becomes the mean over the
-clients that hold it.
+clients that hold it. A client whose share rounds to no weight in any layer goes on training.
 Deviations: accuracy is measured on the client's training samples, since it has no others
-here (in the code, on up to 80 of its test samples), and its cost is not counted. By a bug the code
-rewinds biases to the values that earlier clients gave them. [clients] weighting = "uniform" is the
-code's mean.
+here (in the code, on up to 80 of its test samples), and its cost is not counted. In a round in
+which it prunes, a client is counted as receiving the weights that are left, although it tests and
+ranks all weights that it had. By a bug the code rewinds biases to the values that earlier clients
+gave them. [clients] weighting = "uniform" is the code's mean.
 """
 
 import numpy as np
@@ -50,8 +51,9 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
         start = sparsity.masked(state["weights"], mask)
         dense = mask[self._inside].mean() > self.keys.target
         if dense and self.accuracy(client, start) > self.keys.accuracy:
-            mask = sparsity.smaller(self.layout, self.tensors, mask, start, self.keys.rate)
-            start = sparsity.masked(state["first"], mask)
+            left = sparsity.smaller(self.layout, self.tensors, mask, start, self.keys.rate)
+            if not np.array_equal(left, mask):  # a small rate may drop nothing
+                mask, start = left, sparsity.masked(state["first"], left)
         held = Support(self.layout, "coordinate", mask)
         return Plan(down=held, up=held, start=start, mask=mask, update=mask)
 

@@ -12,7 +12,9 @@ from fedmpi.errors import ConfigError, RejectedError
 from fedmpi.experiment.stop import NoSignals
 from fedmpi.round.loop import Simulation
 from fedmpi.sparsity import coordinates, prunable
+from tests.algorithms.by_hand import made
 from tests.algorithms.problem import HERE, TEXT, assemble_tree, experiment, simulate, weights_of
+from tests.models import WEIGHTS
 
 EMPTY = 1 - 1e-9  # a sparsity that leaves no weight of a small model
 
@@ -106,6 +108,14 @@ def test_the_narrowest_network_has_a_row_of_each_layer(name, keys):
     plan = made.algorithm.plan(made.algorithm.start(made.weights), 0, 0)
     assert [sum(rows) for rows in plan.submodel.rows] == [1, 1, 1, 10]
     assert np.isfinite(simulate(name, **keys)[1][-1].columns["train_loss"])
+
+
+def test_a_ticket_that_drops_nothing_is_not_rewound():
+    """With a rate that rounds to no weight, a client began each round at the first weights."""
+    setting = {"accuracy": lambda client, weights: 1.0}
+    algorithm = made("lotteryfl", accuracy=0.0, rate=0.05, setting=setting)
+    plan = algorithm.plan({"weights": WEIGHTS, "first": WEIGHTS * 7}, 3, 0)
+    assert plan.mask.all() and np.array_equal(plan.start, WEIGHTS)
 
 
 def test_the_smallest_skeleton_has_a_row_of_each_layer():

@@ -220,9 +220,9 @@ def lotteryfl(trial):
             mask = tickets.get(client, net.ones())
             start, left = w * mask, mask[inside].double().mean()
             good = net.accuracy(start, *trial.data(client)) > keys["accuracy"]
-            if good and left > keys["target"]:
-                mask, pruned = smaller(net, start, mask, keys["rate"]), pruned + 1
-                start = net.first * mask
+            new = smaller(net, start, mask, keys["rate"])
+            if good and left > keys["target"] and (new != mask).any():
+                mask, pruned, start = new, pruned + 1, net.first * new
             tickets[client] = mask
             mean.add(local(trial, round, client, start, mask), share, mask)
             trial.sends(round, down=mask, up=mask)
