@@ -7,13 +7,13 @@ values = "drawn" they are the first weights. A client receives a probability the
 trains the scores log(theta / (1 - theta)) under masks drawn for every step, then draws a mask and
 sends it, one bit a weight. theta becomes the mode of a Beta posterior with a uniform prior, the
 mean of all masks since the last reset (every `reset` rounds), with bits taken as `margin` and
-1 - `margin`. Each round draws a new model to evaluate. Running statistics of normalisation are
-averaged, 32 bits each; scales and shifts are constant. The first scores are normally distributed.
+1 - `margin`. Running statistics of normalisation are averaged, 32 bits each; all other values are
+constant. The first scores are normally distributed.
 
 Deviations: the gradient of a score is g w p (1 - p), as in the paper; the code has p twice. Masks
 are weighted by the clients' shares ([clients] weighting = "uniform" is the paper), and rounds
-between two resets equally, regardless of their cohorts. One drawn model is evaluated, not a vote of
-several. Each round begins with a new optimiser, where the code's clients keep the moments of Adam.
+between two resets equally. A model drawn in each round is evaluated, not a vote of several. A round
+begins with a new optimiser, where the code's clients keep the moments of Adam.
 """
 
 from collections.abc import Mapping
@@ -129,8 +129,8 @@ class FedPM(Algorithm, name="fedpm"):
         """Set theta to the mean of the masks since the last reset."""
         if not sums["weights"].all:
             return state
-        none = np.zeros_like(state["theta"])
-        ones, rounds = sums["weights"].mean(none), np.ones(1)
+        none, rounds = np.zeros_like(state["theta"]), np.ones(1)
+        ones = np.minimum(sums["weights"].mean(none), 1)  # fast sums may give a little more
         if round % self.keys.reset:
             ones, rounds = ones + state["ones"], rounds + state["rounds"]
         margin = self.keys.margin

@@ -23,13 +23,13 @@ from pydantic import Field
 
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm
-from fedmpi.arrays import Flags, State, Vector
+from fedmpi.arrays import Flags, Reals, State, Vector
 from fedmpi.exchange import Arrival, Coding, Job, Part, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import ERKPower, Section
 from fedmpi.setting import Setting
-from fedmpi.totals import Pending, Sums
+from fedmpi.totals import Pending, Sums, Total
 
 
 class FedRTS(Algorithm, name="fedrts"):
@@ -97,12 +97,11 @@ class FedRTS(Algorithm, name="fedrts"):
         if not sums["core"].all:
             return state
         weights, mask = sums["weights"].mean(state["weights"]), state["mask"]
-        none, gamma = np.zeros_like(weights), self.keys.gamma
-        core = self._core(weights, mask, round)
-        wins = (1 - gamma) * core + gamma * sums["core"].mean(none).astype(np.float64)
+        core, gamma = self._core(weights, mask, round), self.keys.gamma
+        wins = (1 - gamma) * core + gamma * self._votes(sums["core"])
         reported = mask != 0
         if self._adjusts(round):
-            grown = (1 - gamma) / 2 + gamma * sums["grown"].mean(none).astype(np.float64)
+            grown = (1 - gamma) / 2 + gamma * self._votes(sums["grown"])
             wins, reported = np.where(reported, wins, grown), np.ones_like(reported)
         won = state["won"] + self.keys.trust * np.where(reported, wins, 0)
         lost = state["lost"] + self.keys.trust * np.where(reported, 1 - wins, 0)
@@ -111,6 +110,11 @@ class FedRTS(Algorithm, name="fedrts"):
             counts = sparsity.counts_of(self.layout, self.tensors, mask)
             mask = sparsity.largest_of_each(self.layout, drawn, counts)
         return {**state, "weights": weights * mask, "mask": mask, "won": won, "lost": lost}
+
+    def _votes(self, total: Total) -> Reals:
+        """Return float64[P]: the share of the clients that vote for each weight."""
+        found = total.mean(np.zeros(self.layout.size, np.float32)).astype(np.float64)
+        return np.minimum(found, 1)  # a fast sum of all shares may be a little more than 1
 
     def _core(self, weights: Vector, mask: Flags, round: int) -> Flags:
         """Return uint8[P]: 1 for the largest weights of each layer, without the k in doubt."""

@@ -1,6 +1,7 @@
 """Methods at the ends of their keys, and masks where clients are late or noise is added."""
 
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ import fedmpi
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ConfigError, RejectedError
 from fedmpi.experiment.stop import NoSignals
+from fedmpi.layout import Support
 from fedmpi.round.loop import Simulation
 from fedmpi.sparsity import coordinates, prunable
 from tests.algorithms.by_hand import made
 from tests.algorithms.problem import HERE, TEXT, assemble_tree, experiment, simulate, weights_of
-from tests.models import WEIGHTS
+from tests.models import TINY, WEIGHTS
 
 EMPTY = 1 - 1e-9  # a sparsity that leaves no weight of a small model
 
@@ -116,6 +118,29 @@ def test_a_ticket_that_drops_nothing_is_not_rewound():
     algorithm = made("lotteryfl", accuracy=0.0, rate=0.05, setting=setting)
     plan = algorithm.plan({"weights": WEIGHTS, "first": WEIGHTS * 7}, 3, 0)
     assert plan.mask.all() and np.array_equal(plan.start, WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "total"),
+    [
+        ("fedpm", {"margin": 1e-6}, "weights"),
+        ("fedrts", {"trust": 1e9, "every": 1, "until": 1.0}, "core"),
+    ],
+)
+def test_a_share_of_all_clients_is_at_most_one_in_fast_sums_too(name, keys, total):
+    """In float32 the mean of ones exceeded 1: theta was above 1, and posteriors had no numbers."""
+    one = made(name, **keys)
+    algorithm = type(one)(one.keys, replace(one.setting, exact=False))
+    state, sums, ones = algorithm.start(WEIGHTS), algorithm.zero(), np.ones(20, np.float32)
+    for _ in range(188):  # with so many the sum of shares exceeds 1 by more than the margin
+        for every in sums.values():
+            every.add(ones, 1 / 188, Support(TINY, "coordinate", np.ones(20, np.uint8)))
+    assert sums[total].mean(ones).max() > 1
+    after = algorithm.step(state, sums, 1)
+    if name == "fedpm":
+        assert 0.99 < after["theta"].max() < 1
+    else:
+        assert after["lost"].min() >= 1 and after["won"].max() > 1e8
 
 
 def test_the_smallest_skeleton_has_a_row_of_each_layer():
