@@ -6,6 +6,7 @@ import numpy as np
 
 from fedmpi import kernels
 from fedmpi.arrays import AnyArray, Bools, Flags, Integers, Reals, Vector
+from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
 
 STEP = 0.05  # between the values of a grid
@@ -14,16 +15,23 @@ STEP = 0.05  # between the values of a grid
 def prunable(layout: Layout) -> tuple[int, ...]:
     """Return the tensors that may be pruned: weights of convolutions, linear layers and adapters.
 
-    Biases, normalisation and the 1x1 convolutions of shortcuts are never pruned, as in the code of
-    FedDIP.
+    Biases, normalisation and the 1x1 convolutions of shortcuts, which have "shortcut" in their
+    name, are never pruned, as in the code of FedDIP. Raises ConfigError if there is no such tensor.
     """
-    return tuple(
+    found = tuple(
         number
         for number, tensor in enumerate(layout.tensors)
         if layout.layers[tensor.layer].kind in ("conv", "linear", "adapter")
         and len(tensor.shape) > 1
         and not ("shortcut" in tensor.name and tensor.shape[2:] == (1, 1))
     )
+    if not found:
+        raise ConfigError(
+            "model: has no weight that may be pruned, that is a trained weight of a convolution, "
+            "linear layer or adapter; take another model, or a method without pruning, such as "
+            "fedavg"
+        )
+    return found
 
 
 def convolutions(layout: Layout) -> tuple[int, ...]:

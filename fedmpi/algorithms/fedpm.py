@@ -61,6 +61,8 @@ class FedPM(Algorithm, name="fedpm"):
             for tensor, owner in zip(tensors, owners, strict=True):
                 own = owner == owners[0]  # not of a joined normalisation
                 self.masked[tensor.block] = tensor.trained and own and layer.kind in MASKED
+        if not self.masked.any():
+            raise ConfigError("model: has no weight that fedpm masks; take a method such as fedavg")
         sent = (self.masked != 0) | ~self.layout.trained
         self._sent = Support(self.layout, "coordinate", sent.astype(np.uint8))
 

@@ -143,6 +143,32 @@ def test_a_share_of_all_clients_is_at_most_one_in_fast_sums_too(name, keys, tota
         assert after["lost"].min() >= 1 and after["won"].max() > 1e8
 
 
+@fedmpi.model
+def only_normed(input_shape, classes):
+    """A normalisation, without any weight that may be pruned; 64 scales and shifts on digits."""
+    return nn.Sequential(nn.Flatten(), nn.LayerNorm(64), Few(classes))
+
+
+class Few(nn.Module):
+    """The first columns of its input."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def forward(self, x):
+        """Return float32[N, count]."""
+        return x[:, : self.count]
+
+
+@pytest.mark.parametrize("name", ["fedpm", "fedtiny", "lotteryfl", "static-mask", "sub-fedavg"])
+def test_a_model_without_weights_to_prune_is_refused(name):
+    """Such runs ended in a division by zero, or did not prune, or did not train at all."""
+    keys = {"candidates": 1, "every": 1, "until": 1.0} if name == "fedtiny" else {}
+    with pytest.raises(ConfigError, match=r"^model: has no weight that .* such as fedavg$"):
+        experiment(name, (f"model.name={__name__}:only_normed",), **keys)
+
+
 def test_the_smallest_skeleton_has_a_row_of_each_layer():
     made = experiment("fedskel", ratio=1e-12)
     rows = made.algorithm.skeletons.split(made.algorithm.skeletons.typical(1e-12))
