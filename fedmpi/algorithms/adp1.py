@@ -2,13 +2,14 @@
 
 Yu, Nguyen, Anwar and Jannesari, "Adaptive Dynamic Pruning for Non-IID Federated Learning",
 arXiv:2106.06921 version 1 (2021), and its published code. Every convolution gets gates
-(fedmpi/learn/gates.py) that keep a share of the channels for each sample, both in training and in
-testing. Gates are trained and averaged like all other weights, so messages grow a little, while
-inference and training cost about ratio^2. This cost is that of a device that skips the closed
-channels of each sample. No engine does: all channels are computed, and closed channels multiplied
-by 0, so the FLOPs that are reported fall and the run takes no less time. Of equal gates, those of
-the first channels stay open. With ratio = 1 the model still has all of its gates, so it is not the
-dense model.
+(fedmpi/learn/gates.py) that keep a share of the channels for each sample, at least one, both in
+training and in testing. Gates are trained and averaged like all other weights, so messages grow a
+little, while inference and training cost about ratio^2. This cost is that of a device that skips
+the closed channels of each sample. No engine does: all channels are computed, and closed channels
+multiplied by 0, so the FLOPs that are reported fall and the run takes no less time. Of equal gates,
+those of the first channels stay open. With ratio = 1 the model still has all of its gates, so it is
+not the dense model. A model without convolutions gets no gates, and trains as in the inner
+algorithm.
 
 Deviation: the gated network is the dense network plus gates, where the published logs compare a
 dense VGG-11 with a gated VGG-13. The code uses `squash` for VGG, and stem = false for residual

@@ -8,10 +8,11 @@ variant = "paper", the abstract: each step updates only the most salient weights
 `salient` of the entries of all convolutions with the largest |w dL/dw|. The rule for salience
 is our choice, since the abstract names none. A client sends every weight that any step updated;
 the others enter the mean with the value that the server sent.
-variant = "released": after every local epoch all convolution weights of magnitude at most
-`threshold` are set to 0; they may grow back in the next epoch. A client sends the nonzero weights.
-Zeros count in the mean, so the global model is usually denser than any client's. Deviation: the
-code drops a client's last partial batch; fedmpi trains on it.
+variant = "released": after every local epoch, and after a client's last step, all weights of
+convolutions of magnitude at most `threshold` are set to 0; they may grow back in the next epoch. A
+client sends the nonzero weights. Zeros count in the mean, so the global model is usually denser
+than any client's. Deviations: the code drops a client's last partial batch; fedmpi trains on it.
+The code sets weights of shortcuts' 1x1 convolutions to 0 too.
 """
 
 from dataclasses import replace
@@ -32,7 +33,10 @@ from fedmpi.totals import Sums
 
 
 class ADP2(Inside, name="adp-v2"):
-    """Pruning by salience or threshold; salient = 1 or threshold = 0 is the inner algorithm."""
+    """Pruning by salience or threshold.
+
+    With salient = 1 or threshold = 0, or without convolutions, it is the inner algorithm.
+    """
 
     knob = "salient"
     sends_as_planned = False  # only training shows which weights are sent

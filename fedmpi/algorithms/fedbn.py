@@ -1,13 +1,14 @@
 """FedBN: federated averaging in which batch normalisation stays with each client.
 
 Li, Jiang, Zhang, Kamp and Dou, "FedBN: Federated Learning on Non-IID Features via Local Batch
-Normalization", ICLR 2021, arXiv:2102.07623: scale, shift and running statistics of every
-batch normalisation stay with the client; all other values are averaged. private = "statistics"
-keeps only the running statistics private (SiloBN: Andreux, du Terrail, Beguier and Tramel, 2020,
-arXiv:2008.07424). Methods other than FedBN send and average running statistics too.
-Deviation: the paper has no global model. Here there is one, and it holds the initial
-normalisation: scale 1, shift 0, mean 0 and variance 1. Private values cost no bytes in either
-direction.
+Normalization", ICLR 2021, arXiv:2102.07623: scale, shift and running statistics of every batch
+normalisation stay with the client; all other values are averaged. private = "statistics" keeps only
+the running statistics private (SiloBN: Andreux, du Terrail, Beguier and Tramel, 2020,
+arXiv:2008.07424). Methods other than FedBN send and average running statistics too. Deviations: the
+paper has no global model. Here there is one, and it holds the initial normalisation: scale 1, shift
+0, mean 0 and variance 1. Private values cost no bytes in either direction. A batch normalisation is
+known by its running statistics; if it keeps none (track_running_stats = False), its scale and shift
+are averaged.
 """
 
 from functools import cached_property

@@ -10,11 +10,11 @@ pass, download and upload. A filter of the global model becomes the mean over it
 Our choices: the published code has no training loop, so schedule and server rule follow the paper's
 description. A client's first round is a SetSkel round; rounds are counted per client or globally
 (cycle). A dropped filter's normalisation is dropped too, and neither weight decay nor momentum
-moves it. The last layer is never cut. Of filters with equal scores the later ones are dropped.
-variant = "released" uploads whole models, stale filters included; the published server does nothing
-but take their plain mean. linear = "local" follows the published download, which replaces only
-convolutions: in UpdateSkel rounds clients train their own whole linear layers, and neither receive
-nor send them. (In that code the biases of convolutions stay with the client too.)
+moves it. The last layer is never cut. Of filters with equal scores the later ones are dropped. The
+code's switch that spares dropped filters at random is left out. variant = "released" uploads whole
+models, stale filters included; the published server takes their plain mean. linear = "local"
+follows the published download, which replaces only convolutions: in UpdateSkel rounds clients train
+their own linear layers, and neither receive nor send them. (Biases of convolutions stay there too.)
 
 The policy "fit-deadline", which is ours, shortens a SetSkel round that would miss the deadline.
 

@@ -12,9 +12,10 @@ nested widths of `heterofl`:
 - gradients are clipped at the norm `clip`.
 
 With dynamic = true clients draw a width in each round. The code averages uniformly ([clients]
-weighting = "uniform"), and runs momentum 0.9 and weight decay 5e-4 on `heterofl-cnn`.
-Deviations: rows of classes that a client lacks are not sent at all, where the code sends and then
-drops them; local_accuracy tests the global model with all of its outputs.
+weighting = "uniform"), and runs momentum 0.9 and weight decay 5e-4 on `heterofl-cnn`. Deviations:
+rows of classes that a client lacks are not sent at all, where the code sends and then drops them;
+local_accuracy tests the global model with all of its outputs. The pass before an evaluation is not
+counted in bytes, FLOPs and time.
 """
 
 from dataclasses import replace

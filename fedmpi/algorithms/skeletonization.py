@@ -6,11 +6,11 @@ the derivative -rho = sum of w dE/dw over the weights that read the unit. rho es
 error E rises without the unit. For rho the error is linear, sum |t - o|, because the derivative of
 the quadratic error vanishes as the network fits. rho <- 0.8 rho + 0.2 rho_new at every removal.
 
-Deviations: with one client this is the paper's central training; with several, training is
-federated averaging, and a measuring round averages the clients' rho as it does weights. The unit of
-least |rho| is removed (as in SNNS; rank = "signed" takes the least rho), but a layer keeps its last
-unit. Clients train, send and pay for the smaller network; in the global vector the weights of
-removed units are 0. Input units are only measured, unless inputs = true allows their removal. The
+Deviations: with one client this is the paper's central training; with several, it is federated
+averaging, and rho is averaged like weights. The error is the mean over a round's steps, each before
+its move. The unit of least |rho| is removed, also if it is 0 (SNNS skips it); rank = "signed" takes
+the least rho. A layer keeps its last unit. Clients train, send and pay for the smaller network;
+globally the weights of removed units are 0. Input units are removed only if inputs = true. The
 method works on chains of linear layers and convolutions, where a unit is a channel. If `retrain`
 rounds do not bring the error back to `criterion`, the last network that met it is restored.
 """
