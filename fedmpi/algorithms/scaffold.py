@@ -8,11 +8,11 @@ for Federated Learning", ICML 2020, arXiv:1910.06378, algorithm 1 with option II
 
 Both c and its change travel beside the weights, so messages are twice as long. Our choices: w is
 the mean by the cohort's shares, with server step 1. With momentum the correction goes through the
-optimiser like a gradient, and c_i keeps the formula above. variant = "released": c moves by the
-mean over the cohort. That is a bug, since superseded, of the code that ADP builds on (NIID-Bench);
-it is here to repeat that code's results, and is not a fair baseline. No code of the authors was
-found. NIID-Bench begins with the same random vector for c and all c_i; its effect ends when all
-clients have been drawn.
+optimiser like a gradient, and c_i keeps the formula above. A rate below 1.2e-38, at which no weight
+moves, leaves c_i as it is. variant = "released": c moves by the mean over the cohort. That is a
+bug, since superseded, of the code that ADP builds on (NIID-Bench); it is here to repeat that code's
+results, and is not a fair baseline. No code of the authors was found. NIID-Bench begins with the
+same random vector for c and all c_i; its effect ends when all clients have been drawn.
 
 Beware of large rates. c_i is the mean gradient along a path that the old c_i helped to bend, so a
 client's error can amplify itself with a gain that grows with steps * lr. LeNet-5 on Fashion-MNIST,
@@ -33,6 +33,8 @@ from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
 from fedmpi.totals import Pending, Sums, Total
+
+LEAST = np.finfo(np.float32).smallest_normal  # of a rate at which weights move
 
 
 class Scaffold(Algorithm, name="scaffold"):
@@ -63,7 +65,7 @@ class Scaffold(Algorithm, name="scaffold"):
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the weights, and the change of the client's control variate."""
         change = np.zeros_like(report.weights)
-        if report.steps:
+        if report.steps and report.lr >= LEAST:
             rate = np.float32(1.0 / (report.steps * report.lr))
             change = (job.state["weights"] - report.weights) * rate - job.state["control"]
             change[~self.layout.trained] = 0

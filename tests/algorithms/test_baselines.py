@@ -60,6 +60,16 @@ class TestScaffold:
         ])  # fmt: skip
         np.testing.assert_allclose(after["control"][:17], (10 - 30) / 2, rtol=1e-6)
 
+    @pytest.mark.parametrize("lr", [0.0, 1e-45, 1e-38])
+    def test_a_rate_at_which_no_weight_moves_leaves_the_control_variates(self, lr):
+        """1 / (steps lr) was infinite, and c NaN, after many rounds of a falling rate."""
+        algorithm = made("scaffold")
+        state = algorithm.start(WEIGHTS)
+        state["control"] = np.full(20, 0.5, np.float32) * TINY.trained
+        after = one_round(algorithm, state, [report_of(WEIGHTS, 0, 1.0, lr=lr)])
+        assert np.array_equal(after["control"], state["control"])
+        assert not algorithm.memory(0)["control"].any()
+
     def test_the_control_variates_always_sum_to_the_servers(self):
         """With everyone in memory: c is the mean of all c_i (paper, section 4)."""
         simulation, _ = simulate("scaffold")
