@@ -190,6 +190,10 @@ def _stages(resolved: Resolved, layout: Layout) -> tuple[Stage, ...]:
 
 def _fit_to_stages(algorithm: Algorithm, stages: tuple[Stage, ...]) -> None:
     """Adapt the sums of `algorithm` to the stages, and refuse stages that do not fit it."""
+    sparse = [stage.name for stage in stages if stage.sparse]
+    if len(sparse) > 1:
+        raise ConfigError(f"stage {sparse[1]}: leaves out coordinates, as a stage {sparse[0]} "
+                          "before it does; leave out one of them")
     for stage in stages:
         if stage.scales and algorithm.bits:
             raise ConfigError(

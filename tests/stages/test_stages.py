@@ -179,6 +179,12 @@ class TestSparsify:
         with pytest.raises(ConfigError, match=f"topk: leaves out coordinates, .* of {name} do"):
             simulation(name, stages=[{"name": "topk"}])
 
+    def test_a_second_stage_that_leaves_out_coordinates_is_refused_as_such(self):
+        """The message blamed the method, and advised fedavg to a user of fedavg."""
+        twice = "^stage topk: leaves out coordinates, as a stage topk before it does; leave out one"
+        with pytest.raises(ConfigError, match=twice):
+            simulation(stages=[{"name": "topk"}, {"name": "topk", "share": 0.1}])
+
 
 @pytest.mark.parametrize(
     "section", [{"name": "clip"}, {"name": "gaussian"}, {"name": "gaussian", "at": "client"}]
