@@ -65,4 +65,6 @@ class FedNova(Algorithm, name="fednova"):
     def length(self, steps: int) -> float:
         """Return a_i of a client that took `steps` steps."""
         m = self.setting.optimizer.momentum if self.setting.optimizer else 0.0
+        if m > 0.999:  # the closed form divides by (1 - m)^2 and loses its digits
+            return float(m ** np.arange(steps) @ np.arange(steps, 0, -1))
         return (steps - m * (1 - m**steps) / (1 - m)) / (1 - m) if m else float(steps)

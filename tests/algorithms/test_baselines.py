@@ -31,6 +31,13 @@ class TestFedNova:
         assert algorithm.length(5) == pytest.approx(by_hand)
         assert made("fednova").length(5) == 5
 
+    @pytest.mark.parametrize("distance", [1e-6, 1e-9, 1e-15])
+    def test_with_a_momentum_near_one_the_length_is_the_sum_of_whole_numbers(self, distance):
+        """The closed form divides by the square of the distance: it gave 10.0 for 1e-9."""
+        algorithm = made("fednova", momentum=1 - distance)
+        assert algorithm.length(10) == pytest.approx(55, rel=1e-5)
+        assert algorithm.length(1) == 1
+
 
 class TestScaffold:
     def test_option_two_by_hand(self):
