@@ -14,6 +14,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from fedmpi.errors import ConfigError
 from fedmpi.layout import MOST
 from fedmpi.learn.failed_layer import failure
+from fedmpi.learn.kept_values import check_kept
 from fedmpi.learn.kinds import BATCH_NORMS
 
 COMPUTE = (WeightNorm, SpectralNorm)  # torch's older hooks, which run before each forward pass
@@ -136,11 +137,12 @@ def check_passes(module: nn.Module, sample: Tensor, labels: int) -> None:
     """Raise ConfigError if a pass fails, or the forward pass gives too few outputs for `labels`.
 
     The forward pass must draw no random numbers in evaluation mode, and in training only from
-    torch's generator. In training it must not change a constant that clients would have to
-    average. The module itself is not changed.
+    torch's generator. It must not depend on earlier passes, except by buffers. In training it must
+    not change a constant that clients would have to average. The module itself is not changed.
     """
     for mode, training in (("evaluation", False), ("training", True)):
         _check_draws(module, sample, mode, training)
+    check_kept(module, sample, _run)
     twin = copy.deepcopy(module)
     with torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()

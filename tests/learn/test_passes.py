@@ -107,3 +107,91 @@ def test_modules_of_torch_are_counted_however_they_are_called(kind):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         net.requires_grad_(False)(torch.from_numpy(SAMPLE))
     assert flops.forward(layout).sum() == counter.get_total_flops()
+
+
+class Keeping(nn.Module):
+    """A linear layer whose passes change a value, which later passes use."""
+
+    def __init__(self, change, **first):
+        super().__init__()
+        self.head, self.change = nn.Linear(64, 10), change
+        for name, value in first.items():
+            setattr(self, name, value)
+        self.register_buffer("calls", torch.zeros(10, dtype=torch.int64))
+
+    def forward(self, x):
+        y = self.head(x.flatten(1))
+        return y + self.change(self, y.detach())
+
+
+def average(net, y):
+    """The mean of earlier outputs is an attribute."""
+    if net.training:
+        net.mean = 0.9 * net.mean + 0.1 * y.mean(0)
+    return net.mean
+
+
+def counter(net, y):
+    """A warm-up counts the passes of training."""
+    net.passes += net.training
+    return net.passes / 10
+
+
+def bank(net, y):
+    """Earlier outputs are in a list."""
+    net.seen.append(y.mean(0))
+    return sum(net.seen)
+
+
+def teacher(net, y):
+    """The mean of earlier outputs is a frozen parameter."""
+    net.slow.data += y.mean(0)
+    return net.slow
+
+
+KEPT = {
+    "mean": (average, torch.zeros(10)),
+    "passes": (counter, 0),
+    "seen": (bank, []),
+    "slow": (teacher, nn.Parameter(torch.zeros(10), requires_grad=False)),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_model_whose_passes_depend_on_earlier_passes_is_refused(name):
+    change, first = KEPT[name]
+    with pytest.raises(ConfigError, match=rf"forward pass changes {name}, which later passes use"):
+        layout_of(Keeping(change, **{name: first}), SAMPLE)
+
+
+def shown(net, y):
+    """The last outputs are kept, but no pass uses them."""
+    net.last = y
+    return 0
+
+
+def counted(net, y):
+    """A counter in a buffer is set back for each client."""
+    net.calls += 1
+    return net.calls / 10
+
+
+@pytest.mark.parametrize("change", [shown, counted])
+def test_a_model_may_keep_values_that_no_other_client_sees(change):
+    assert layout_of(Keeping(change), SAMPLE).size == 650
+
+
+class Count:
+    """A count in an object of a class."""
+
+    def __init__(self):
+        self.passes = 0
+
+
+def test_a_value_that_cannot_be_compared_is_not_named():
+    def change(net, y):
+        net.count.passes += 1
+        return net.count.passes
+
+    with pytest.raises(ConfigError, match="forward pass changes values outside of its buffers, wh"):
+        layout_of(Keeping(change, count=Count()), SAMPLE)
