@@ -10,7 +10,7 @@ from torch import nn
 from fedmpi.arrays import Bools
 from fedmpi.errors import ConfigError
 from fedmpi.layout import Layout
-from fedmpi.learn.layout_of import layer_modules
+from fedmpi.learn.layout_of import layer_modules, own
 
 
 def narrow(module: nn.Module, layout: Layout, rows: Sequence[Bools]) -> None:
@@ -18,7 +18,7 @@ def narrow(module: nn.Module, layout: Layout, rows: Sequence[Bools]) -> None:
 
     `rows` is bool[rows] for each layer. The module is changed in place: it becomes smaller, and
     its outputs are those of the whole module with the outputs of the removed rows set to 0.
-    Raises ConfigError for parameters that are not the weight and bias of a layer.
+    Raises ConfigError for parameters and statistics outside of the layers.
     """
     before: Bools | None = None
     for layer, keep, parts in zip(layout.layers, rows, layer_modules(module, layout), strict=True):
@@ -34,10 +34,11 @@ def narrow(module: nn.Module, layout: Layout, rows: Sequence[Bools]) -> None:
 
 def _check_weight(part: nn.Module) -> None:
     if not isinstance(getattr(part, "weight", None), torch.Tensor):
-        names = ", ".join(name for name, _ in part.named_parameters(recurse=False))
+        names = ", ".join(name for name, *_ in own(part))
         raise ConfigError(
-            f"model: {type(part).__name__} has {names}, which are not the weight and bias of a "
-            "layer; methods that remove channels need them in layers, such as torch.nn.Linear"
+            f"model: {type(part).__name__} has {names}, outside of the weight and bias of a layer; "
+            "methods that remove channels need all trained parameters and float32 buffers in "
+            "layers, such as torch.nn.Linear"
         )
 
 

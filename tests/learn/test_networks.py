@@ -146,6 +146,25 @@ def test_rows_of_a_convolution_with_groups_cannot_be_removed():
     narrow(module, layout, [np.ones(4, bool), np.ones(3, bool)])
 
 
+def test_a_module_that_has_no_weight_is_refused_with_the_names_of_its_statistics():
+    """The names were missing: "Scaled has , which are not the weight and bias of a layer"."""
+
+    class Scaled(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(4, 5), nn.Linear(5, 3))
+            self.register_buffer("scale", torch.ones(1))
+            self.register_buffer("calls", torch.zeros(1, dtype=torch.int64))
+
+        def forward(self, x):
+            return super().forward(x) * self.scale
+
+    module = Scaled()
+    layout = layout_of(module, torch.zeros(1, 4))
+    rows = [np.ones(layer.rows, bool) for layer in layout.layers]
+    with pytest.raises(ConfigError, match="model: Scaled has scale, outside of the weight and"):
+        narrow(module, layout, rows)
+
+
 def test_parts_of_as_many_rows_share_a_backend_of_kernels():
     """Building a network for each client's rows took half of a round of federated dropout."""
     sample = np.linspace(-1, 1, 72, dtype=np.float32).reshape(1, 2, 6, 6)
