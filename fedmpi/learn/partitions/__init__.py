@@ -115,22 +115,30 @@ def split(
 
 def _of_own(owner: Any, name: str, samples: int, clients: int) -> Partition:
     """Return the Partition for `owner`, the result of a user's function; or raise ConfigError."""
+    found, place = owner, f"data.partition = {name!r}"
     with suppress(ValueError):  # lists of different lengths do not form an array
-        owner = np.asarray(owner)
-    if not isinstance(owner, np.ndarray):
+        found = np.asarray(owner)
+    if not isinstance(found, np.ndarray) or (found.dtype.kind == "O" and not found.ndim):
+        of = " of arrays or lists" if isinstance(owner, list | tuple) else ""
         raise ConfigError(
-            f"data.partition = {name!r}: returned a {type(owner).__name__} of arrays or lists; "
-            f"return the client of each sample, int64[{samples}]"
+            f"{place}: returned a {type(owner).__name__}{of}; return the client of each sample, "
+            f"int64[{samples}]"
         )
+    owner = found
     if owner.shape != (samples,) or owner.dtype.kind not in "iu":
         raise ConfigError(
-            f"data.partition = {name!r}: returned {owner.dtype}[{', '.join(map(str, owner.shape))}]"
-            f"; return the client of each sample, int64[{samples}]"
+            f"{place}: returned {owner.dtype}[{', '.join(map(str, owner.shape))}]; return the "
+            f"client of each sample, int64[{samples}]"
+        )
+    if (owner == -1).all():
+        raise ConfigError(
+            f"{place}: returned -1 for all {samples} samples, so no client has any; return the "
+            f"client of each sample, from 0 to {clients - 1}"
         )
     wrong = np.flatnonzero((owner < -1) | (owner >= clients))
     if wrong.size:
         raise ConfigError(
-            f"data.partition = {name!r}: sample {wrong[0]} went to client {owner[wrong[0]]}; "
+            f"{place}: sample {wrong[0]} went to client {owner[wrong[0]]}; "
             f"clients are 0 to {clients - 1}, and -1 is no client"
         )
     return from_owner(owner.astype(np.int64), clients)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fedmpi
 from fedmpi.errors import ConfigError
 from fedmpi.learn.data import load
 from fedmpi.learn.partitions import PARTITIONS, held_out, split
@@ -240,3 +241,20 @@ def test_held_out_samples_are_like_those_of_training(name):
     else:
         np.testing.assert_allclose(mine, counts * 200 / counts.sum(axis=0), atol=1)
         assert len(held.order) == 2000 and not mine[counts == 0].any()
+
+
+@fedmpi.partition
+def to_nobody(labels, groups, clients, rng, found):
+    """No sample has a client."""
+    return {"minus": np.full(len(labels), -1), "nothing": None, "dict": {0: [0, 1]}}[found]
+
+
+NOBODY = {"minus": "-1 for all 7 samples, so no client has any", "nothing": "a NoneType; return",
+          "dict": "a dict; return the client"}
+
+
+@pytest.mark.parametrize("found", NOBODY)
+def test_a_partition_that_gives_nothing_is_refused(found):
+    """A run without any sample ended well, with the advice to look for late clients."""
+    with pytest.raises(ConfigError, match=f"to_nobody': returned {NOBODY[found]}"):
+        split(f"{__name__}:to_nobody", [0] * 7, None, 2, {"found": found}, rng_for(0, "partition"))
