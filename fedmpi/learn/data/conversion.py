@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedmpi.arrays import AnyArray, Integers
-from fedmpi.errors import DataError
+from fedmpi.errors import DataError, listed
 
 Half: TypeAlias = tuple[ArrayLike, ArrayLike]
 """x and y of the training samples, or of the test samples."""
@@ -60,6 +60,29 @@ def whole(number: Any, place: str) -> int:
     raise DataError(f"{place}: is {number!r}; give a whole number from 1")
 
 
+def check_numbers(what: str, found: AnyArray, kinds: str) -> None:
+    """Raise DataError unless an array has one axis and one of the `kinds` of integers."""
+    if found.ndim != 1 or found.dtype.kind not in kinds:
+        raise DataError(f"{what} are {found.dtype}{list(found.shape)}; give whole numbers that "
+                        f"int64 holds, or texts, [N]{_first_other(what, found)}")
+
+
+def _first_other(what: str, found: AnyArray) -> str:
+    """Return the end of a message: the first value that is no label, or advice on rows of labels.
+
+    It is empty if no single value is to blame.
+    """
+    if found.ndim == 2 and what.endswith("labels"):
+        return ' (y.argmax(axis=1) of one-hot rows; target="labels" if several may be 1)'
+    if found.ndim != 1 or found.dtype.kind not in "fO":
+        return ""
+    floats = found.dtype.kind == "f"
+    for row, one in enumerate(found.tolist()):
+        if one != one // 1 if floats else not isinstance(one, str):  # NaN // 1 is NaN, unequal
+            return f"; sample {row} has {one!r}"
+    return ""
+
+
 def _as_it_is(x: AnyArray) -> AnyArray:
     return x
 
@@ -95,7 +118,9 @@ def _numbered(name: str, y: AnyArray, y_test: AnyArray, classes: int) -> _Arrays
     if y.dtype.kind in "US":
         names, found = np.unique(np.concatenate([y, y_test]), return_inverse=True)
         if len(names) != classes:
-            raise DataError(f"{name}: {len(names)} names of labels, but classes is {classes}")
+            raise DataError(f"{name}: {len(names)} names of labels, but classes is {classes}: "
+                            f"{listed([*map(repr, names.tolist())], 8)}; give as many classes as "
+                            "names, or labels as numbers, of which some may be missing")
         return found[: len(y)], found[len(y) :]
     if y.dtype.kind in "iu" and y.ndim == 1 and len(y) and y_test.dtype.kind in "iu":
         together = np.concatenate([y, y_test])

@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
-from fedmpi.learn.data.conversion import TOKENS, Half, check_pairs, parts_of, whole
+from fedmpi.learn.data.conversion import (
+    TOKENS,
+    Half,
+    check_numbers,
+    check_pairs,
+    parts_of,
+    whole,
+)
 from fedmpi.learn.data.targets import check_outputs, taken_apart
 
 KINDS = {  # the types and numbers of axes of x as stored, and the accepted input in words
@@ -240,22 +247,15 @@ def _check(
         ids = "" if group is None else f", {len(group)} group ids"
         raise DataError(f"{place}: {len(x)} samples, {len(y)} labels{ids}; give a label"
                         f"{' and a group id' if ids else ''} for each sample")
-    _check_numbers(f"{place}: labels", y, "iu")
+    check_numbers(f"{place}: labels", y, "iu")
     if group is not None:
-        _check_numbers(f"{place}: groups", group, "i")
+        check_numbers(f"{place}: groups", group, "i")
     if y.min(initial=0) < 0 or y.max(initial=0) >= classes:
         wrong = int(np.argmax((y < 0) | (y >= classes)))
         raise DataError(
             f"{place}: labels must be whole numbers from 0 to {classes - 1}; "
             f"sample {wrong} has {y[wrong]}"
         )
-
-
-def _check_numbers(what: str, found: AnyArray, kinds: str) -> None:
-    """Raise DataError unless an array has one axis and one of the `kinds` of integers."""
-    if found.ndim != 1 or found.dtype.kind not in kinds:
-        raise DataError(f"{what} are {found.dtype}{list(found.shape)}; give whole numbers that "
-                        "int64 holds, or texts, [N]")
 
 
 def _check_samples(place: str, kind: str, x: AnyArray) -> None:
