@@ -272,7 +272,7 @@ def parse(text: str, place: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also for a number with thousands of digits
-        raise ConfigError(f"{place}: not valid TOML: {of_parser(error)}") from None
+        raise ConfigError(f"{place}: not valid TOML: {of_parser(error, text)}") from None
 
 
 def check_tree(tree: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> Config:

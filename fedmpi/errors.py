@@ -85,9 +85,18 @@ class MessageError(FedmpiError):
     """An encoded message is truncated or altered, or contradicts itself."""
 
 
-def of_parser(error: Exception) -> str:
-    """Return the message of a TOML or JSON parser's error, with a clear text for recursion."""
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+def of_parser(error: Exception, text: str = "") -> str:
+    """Return the message of a TOML or JSON parser's error, with a clear text for recursion.
+
+    A TOML parser's message names a line; this line of the `text` and how to write values follow.
+    """
+    reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    place, lines = re.search(r"\(at line (\d+), column", reason), text.split("\n")
+    if place and int(place[1]) <= len(lines):
+        reason += f": {lines[int(place[1]) - 1].strip()[:80]}"
+    if "Invalid value" in reason:
+        reason += '; write a text as "iid", a number as 0.5, a flag as true, an array as [1, 2]'
+    return reason
 
 
 def counted(number: int, word: str) -> str:

@@ -13,7 +13,8 @@ def text_of(path: str | PathLike[str], kind: str = "TOML", longest: int = LONGES
         with open(path, encoding="utf-8-sig") as file:
             text = file.read(longest + 1)
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text; give the path of a {kind} file") from None
+        raise ConfigError(f"{path}: is not UTF-8 text; give the path of a {kind} file, or save it "
+                          "as UTF-8") from None
     except (OSError, ValueError) as error:  # a ValueError for a path with a null character
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: {reason}; give the path of a {kind} file") from None

@@ -148,6 +148,10 @@ BAD = {
     "devices.availability = 0: must be above 0": "[devices]\navailability = 0",
     "a.toml: devices.profile: none.csv: No such file": "[devices]\nprofile = 'none.csv'",
     "not valid TOML": "[run",
+    'Invalid value (at line 2, column 15): partition = iid; write a text as "iid"': (
+        "[data]\n  partition = iid"
+    ),
+    "(at line 2, column 10): alpha = 0,5": "[data]\nalpha = 0,5",
     "nested too deeply": "a = " + "[" * 5000 + "]" * 5000,
     "algorithm.name = 'fedagv': unknown algorithm; did you mean fedavg?": (
         "[algorithm]\nname = 'fedagv'"
