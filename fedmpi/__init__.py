@@ -1,8 +1,19 @@
 """fedmpi: federated learning with sparse, pruned clients, simulated on many MPI ranks.
 
-From Python, `open` and `open_many` read result files, and `run` and `resume` run experiments. Use
-`Algorithm`, `Keys`, `Plan`, `Support` and `Total` for your own methods, and `Dataset` for your own
-data. `check_method` tests a method. See help(fedmpi.run).
+From Python, `run` and `resume` run experiments, and `open` and `open_many` read result files. Your
+own code is made of these; help(fedmpi.NAME) describes each:
+
+    a method      Algorithm, Keys, Plan (with Backward, Own, Submodel), Support, Job, Report, Part,
+                  Coding, Arrival, Total; check_method tests it
+    a model       @model
+    a data set    @dataset, Dataset
+    a partition   @partition
+    a loss        @loss
+    a metric      Metric
+    a stage       Stage
+    a selection   Selector
+
+Errors are fedmpi.errors.FedmpiError. `fedmpi list keys` prints the keys of a configuration.
 """
 
 from importlib import import_module

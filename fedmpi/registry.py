@@ -175,9 +175,9 @@ class Registry(Mapping[str, Any]):
     ) -> Any:
         """Mark a function of users' code as one of this kind; for use as a decorator.
 
-        `keys` is a fedmpi.Keys with the keys that the function takes. Without it, the function
-        receives all keys given, and checks them itself. An `entry` gives further details. Raises
-        ConfigError for other arguments, such as a `name`.
+        `keys` is a fedmpi.Keys with the keys that the function takes. Without it, its parameters
+        are its keys, of any type. An `entry` gives further details. Raises ConfigError for other
+        arguments, such as a `name`.
         """
         self._check_marked(function, keys, name)
         if function is None:

@@ -16,6 +16,9 @@ import fedmpi
 from fedmpi import api
 from fedmpi.errors import ConfigError, FedmpiError, RejectedError, ResultError
 from fedmpi.experiment.stop import ASKING
+from fedmpi.learn.data import DATASETS
+from fedmpi.learn.models import MODELS
+from fedmpi.learn.partitions import PARTITIONS
 from tests.record import sample
 
 TREE = {
@@ -147,6 +150,21 @@ def test_type_checkers_see_the_names_that_are_loaded_when_asked_for():
     seen = {alias.asname: node.module for block in tree.body if isinstance(block, ast.If)
             for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert seen == fedmpi._INTERFACE
+
+
+def test_help_names_the_whole_interface():
+    """help(fedmpi) lists no class, as they are loaded when asked for."""
+    missing = [name for name in fedmpi._INTERFACE if not re.search(rf"\b{name}\b", fedmpi.__doc__)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["model", "dataset", "partition"])
+def test_help_on_a_decorator_says_how_the_function_is_called(name):
+    """It was the text of the method that all decorators shared, which names no argument."""
+    decorator = getattr(fedmpi, name)
+    registry = {"model": MODELS, "dataset": DATASETS, "partition": PARTITIONS}[name]
+    called = f"function({', '.join(registry._arguments)}, **keys)"
+    assert decorator.__name__ == name and called in decorator.__doc__
 
 
 def test_the_folder_of_the_data_follows_key_then_variable_then_cache():
