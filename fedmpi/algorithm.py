@@ -9,7 +9,7 @@ is a complete method. Each result depends only on the arguments, the method's ke
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -111,11 +111,23 @@ class Algorithm(ABC):
         return self.setting.memory(client)
 
     def accuracy(self, client: int, weights: Vector) -> float:
-        """Return the share of a client's samples that float32[P] `weights` classify correctly."""
-        if self.setting.accuracy is None:
-            raise ConfigError(f"algorithm {self.name}: needs the accuracy of clients, which its "
+        """Return the share of a client's samples that float32[P] `weights` classify correctly.
+
+        This takes no virtual time, and neither does `loss`.
+        """
+        return self._measured("accuracy")(client, weights)
+
+    def loss(self, client: int, weights: Vector) -> float:
+        """Return the mean loss of float32[P] `weights` on a client's samples, without training."""
+        return self._measured("loss")(client, weights)
+
+    def _measured(self, name: str) -> Callable[[int, Vector], float]:
+        """Return the function `name` of the setting; raise ConfigError if it is missing."""
+        found: Callable[[int, Vector], float] | None = getattr(self.setting, name)
+        if found is None:
+            raise ConfigError(f"algorithm {self.name}: needs the {name} of clients, which its "
                               "setting lacks; run the method by fedmpi.run")
-        return self.setting.accuracy(client, weights)
+        return found
 
     @property
     def by_policy(self) -> bool:

@@ -63,6 +63,8 @@ class Setting:
     accuracy : callable, optional
         accuracy(client, weights) returns the share of a client's samples that float32[P] weights
         classify correctly.
+    loss : callable, optional
+        loss(client, weights) returns the mean loss of float32[P] weights on a client's samples.
     labels : bool[K, classes], optional
         True for each class, label or token among the targets of a client's samples; None if
         clients draw their samples, or if targets are numbers.
@@ -84,5 +86,6 @@ class Setting:
     seconds: Callable[[int, Plan], float] = one_second
     memory: Callable[[int], Memory] = no_memory
     accuracy: Callable[[int, Vector], float] | None = None
+    loss: Callable[[int, Vector], float] | None = None
     labels: Bools | None = None
     flow: Callable[[Vector], Reals] | None = None

@@ -25,6 +25,7 @@ from fedmpi.layout import Layout
 from fedmpi.learn.augment import augmentation_of
 from fedmpi.learn.data import Dataset, load
 from fedmpi.learn.engine import ClientData, Engine
+from fedmpi.learn.evaluate import client_loss
 from fedmpi.learn.held_classes import held_classes
 from fedmpi.learn.local import Local
 from fedmpi.learn.losses import KINDS, LOSSES
@@ -168,6 +169,7 @@ def _algorithm(
         seconds=costs.seconds_of,
         memory=lambda client: without_stages(memories[client]),
         accuracy=engine.accuracy,
+        loss=partial(client_loss, engine),
         **facts,
     )
     found: Algorithm = hooks.made(resolved.algorithm, resolved.algorithm_keys, setting)

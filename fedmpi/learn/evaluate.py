@@ -124,6 +124,16 @@ def evaluate(
     return Score(float(losses.sum() / max(len(samples), 1)), right, count, metrics=found)
 
 
+def client_loss(engine: Engine, client: int, weights: Vector) -> float:
+    """Return the mean loss of `weights` float32[P] on the client's own samples; 0 without any."""
+    samples, total, seen = engine.data.held(client), 0.0, 0
+    for index in engine.data.block_places(client):
+        outputs, y = engine.outputs_at(weights, samples, index)
+        total += mean_loss(engine.data.loss, outputs, y) * len(index)
+        seen += len(index)
+    return total / max(seen, 1)
+
+
 def _value(metric: Metric, parts: Sequence[Reals | None], samples: int, comm: Ranks) -> float:
     """Return a Metric's value from its parts, which are None for the blocks of other ranks."""
     mine = [part for part in parts if part is not None]
