@@ -228,25 +228,31 @@ def test_images_of_more_than_8_bits_are_refused(tmp_path):
             data.load("image-folder", tmp_path, {"folder": "mine", "grey": grey})
 
 
+def write_hugging_face(folder, cells, labels):
+    """Write one split as `save_to_disk` does, two rows in a batch."""
+    import pyarrow
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.table({"image": cells, "label": labels})
+    path = str(folder / "data-00000-of-00001.arrow")
+    with (
+        pyarrow.OSFile(path, "wb") as sink,
+        pyarrow.ipc.new_stream(sink, table.schema) as writer,
+    ):
+        writer.write_table(table, max_chunksize=2)
+    names = {"names": ["a", "b", "c"], "_type": "ClassLabel"}
+    features = {"image": {"_type": "Image"}, "label": names}
+    (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
+    state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}
+    (folder / "state.json").write_text(json.dumps(state))
+
+
 def test_a_folder_of_hugging_face_is_read_without_its_library(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow")
     x, y = images(4, side=9), [1, 0, 2, 2]
 
     def write(part, at, cells, y=y):
-        folder = tmp_path / "mine" / part
-        folder.mkdir(parents=True, exist_ok=True)
-        table = pyarrow.table({"image": cells, "label": y[at]})
-        path = str(folder / "data-00000-of-00001.arrow")
-        with (
-            pyarrow.OSFile(path, "wb") as sink,
-            pyarrow.ipc.new_stream(sink, table.schema) as writer,
-        ):
-            writer.write_table(table, max_chunksize=2)
-        names = {"names": ["a", "b", "c"], "_type": "ClassLabel"}
-        features = {"image": {"_type": "Image"}, "label": names}
-        (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
-        state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}
-        (folder / "state.json").write_text(json.dumps(state))
+        write_hugging_face(tmp_path / "mine" / part, cells, y[at])
 
     for part, at in (("train", slice(0, 3)), ("test", slice(3, 4))):
         write(part, at, [{"bytes": png(image), "path": None} for image in x[at]])
