@@ -4,17 +4,15 @@ A loss without a kernel, such as one of the user's code, is differentiated by to
 alone. The network remains on the kernels.
 """
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TypeAlias
 
 import numpy as np
 
 from fedmpi import kernels
-from fedmpi.arrays import AnyArray, Bools, Vector
+from fedmpi.arrays import AnyArray, Bools
 from fedmpi.learn.draws import Draws
 from fedmpi.learn.fast.frame import Frame
-from fedmpi.learn.fast.step import Value
 from fedmpi.learn.losses import loss_of
 
 _Kernel: TypeAlias = tuple[str, type, tuple[bool, ...]]
@@ -56,7 +54,7 @@ def batch_loss(
     """
     out = frame.values[-1]
     if labels is not None:
-        _block(frame, frame.place)[~labels] = 0
+        frame.outputs()[~labels] = 0
     if error in _KERNELS:
         name, kind, how = _KERNELS[error]
         places = frame.place[out], frame.grad[out], out.channels, frame.lanes
@@ -67,7 +65,7 @@ def batch_loss(
     else:
         loss = _by_torch(frame, error, y, draws)
     if labels is not None:
-        _block(frame, frame.grad)[~labels] = 0
+        frame.outputs(gradient=True)[~labels] = 0
     return loss
 
 
@@ -75,16 +73,9 @@ def _by_torch(frame: Frame, name: str, y: AnyArray, draws: Draws | None) -> floa
     """Return the loss `name` of a batch, and write its gradient with respect to the outputs."""
     from fedmpi.learn.loss_functions import with_gradient  # needs torch
 
-    gradient = _block(frame, frame.grad)
+    gradient = frame.outputs(gradient=True)
     with nullcontext() if draws is None else draws.next_pass():
-        loss, found = with_gradient(name, _block(frame, frame.place)[:, : len(y)].T, y)
+        loss, found = with_gradient(name, frame.outputs()[:, : len(y)].T, y)
     gradient[:, len(y) :] = 0
     gradient[:, : len(y)] = found.T
     return loss
-
-
-def _block(frame: Frame, places: Mapping[Value, int]) -> Vector:
-    """Return float32[outputs, lanes], a view of the outputs of a Frame or of their gradient."""
-    out = frame.values[-1]
-    start = places[out]
-    return frame.memory[start : start + frame.size(out)].reshape(out.channels, -1)

@@ -26,13 +26,13 @@ class Frame:
         self.lanes = lanes
         self.values, self.steps = values, steps
         self.mask, self.samples = np.zeros(lanes, np.float32), np.zeros(1, np.int64)
-        self._size = 0
+        self.floats = 0  # number of floats of memory that the frame needs
         self.planes = _planes(values, lanes)
         self.place: dict[Value, int] = {}
         self.grad: dict[Value, int] = {}
         for value in values:
             like = None if value.like is None else self.place[value.like]
-            self.place[value] = self._take(value) if like is None else like
+            self.place[value] = self.reserve(self.size(value)) if like is None else like
         self._give_gradients()
         self._channels = [
             {v: places[v] + np.arange(v.channels) * self.planes[v].stride for v in values}
@@ -46,11 +46,6 @@ class Frame:
         for name, size in self._wishes.items():
             self.shared[name] = self.reserve(size)
         self.memory = aligned(0)
-
-    @property
-    def floats(self) -> int:
-        """Number of floats of memory that the frame needs."""
-        return self._size
 
     def clear(self) -> None:
         """Write the zeros that kernels read but never write."""
@@ -75,6 +70,12 @@ class Frame:
     def size(self, value: Value) -> int:
         """Return the number of floats of a value, including the gaps behind its channels."""
         return value.channels * self.planes[value].stride
+
+    def outputs(self, gradient: bool = False) -> Vector:
+        """Return float32[outputs, lanes], a view of the network's outputs or of their gradient."""
+        out = self.values[-1]
+        start = (self.grad if gradient else self.place)[out]
+        return self.memory[start : start + self.size(out)].reshape(out.channels, -1)
 
     def entry(self) -> Integers:
         """Return int64[D]: the offset of each number of a sample."""
@@ -114,9 +115,6 @@ class Frame:
             self.grad[value] = holes.take(self.size(value))
             sharing[value] = {value}
 
-    def _take(self, value: Value) -> int:
-        return self.reserve(self.size(value))
-
     def share(self, name: str, size: int) -> None:
         """Request `size` floats, which all steps that request the same `name` use in turn.
 
@@ -127,8 +125,8 @@ class Frame:
     def reserve(self, size: int) -> int:
         """Return the offset of `size` new floats."""
         # The first block stays free, so that no offset is 0 and a gate of 0 means none.
-        start = self._size + LANES
-        self._size = start + _rounded(size)
+        start = self.floats + LANES
+        self.floats = start + _rounded(size)
         return start
 
 
@@ -160,10 +158,10 @@ def _planes(values: Sequence[Value], lanes: int) -> dict[Value, Plane]:
 
     Values of equal shapes have equal planes, because sums of values need that.
     """
-    vectors = {(v.like.channels, v.like.height, v.like.width) for v in values if v.like}
+    vectors = {v.like.shape for v in values if v.like}
     planes = {}
     for v in values:
-        tight = v.height * v.width == 1 or (v.channels, v.height, v.width) in vectors
+        tight = v.height * v.width == 1 or v.shape in vectors
         planes[v] = Plane(v.height, v.width, lanes, v.halo, tight)
     return planes
 

@@ -38,8 +38,8 @@ class Plane:
     height: int
     width: int
     lanes: int
-    halo: int = 0
-    tight: bool = False
+    halo: int
+    tight: bool
 
     @property
     def pitch(self) -> int:

@@ -60,6 +60,11 @@ class Value:
     gated: bool = False  # the product with its gates counts as the activations of its layer
     like: "Value | None" = None  # the value whose memory it shares, if it is only a reshape
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.channels, self.height, self.width
+
 
 class Call(NamedTuple):
     """One kernel call, and the index of the layer to which it belongs (-1 if none)."""

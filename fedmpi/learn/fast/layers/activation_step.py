@@ -14,7 +14,7 @@ from fedmpi.learn.fast.walk import Chain
 @takes("torch.nn.modules.activation.Sigmoid", "torch.nn.modules.activation.Tanh")
 def activate(chain: Chain, part: Any, value: Value) -> Value:
     """Append a sigmoid or tanh of each number."""
-    out = Value(value.channels, value.height, value.width)
+    out = Value(*value.shape)
     return chain.append(Activation(value, out, sigmoid=type(part).__name__ == "Sigmoid"))
 
 

@@ -19,10 +19,9 @@ def residual(chain: Chain, part: Any, value: Value) -> Value:
     value.readers -= 1
     if one in (value, other):
         raise Unsupported("Residual with an empty body")
-    shapes = [(found.channels, found.height, found.width) for found in (one, other)]
-    if shapes[0] != shapes[1]:
+    if one.shape != other.shape:
         raise Unsupported("Residual whose body and shortcut differ in shape")
-    out = Value(one.channels, one.height, one.width, relu=True)
+    out = Value(*one.shape, relu=True)
     return chain.append(Add(one, out, other=other))
 
 

@@ -22,7 +22,7 @@ def batch_norm(chain: Chain, part: Any, value: Value) -> Value:
     names = ("weight", "bias", "running_mean", "running_var")
     places = tuple(chain.tensor(part, name).start for name in names)
     joined = chain.layout.layers[tensor.layer].kind != "norm"
-    out = Value(value.channels, value.height, value.width)
+    out = Value(*value.shape)
     step = BatchNorm(value, out, tensor.layer, places, part.momentum, part.eps, joined)
     return chain.append(step)
 

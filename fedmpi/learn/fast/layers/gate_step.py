@@ -26,7 +26,7 @@ def gate(chain: Chain, part: Any, value: Value) -> Value:
     means = chain.append(Means(source, Value(source.channels, 1, 1), squash=part.squash))
     opened = Value(part.out_features, 1, 1, relu=True)
     opened = chain.append(Opened(means, opened, *chain.own(part), kept=part.kept))
-    out = Value(value.channels, value.height, value.width)
+    out = Value(*value.shape)
     return chain.append(Gated(value, out, last.layer, gates=opened, measured=measured))
 
 

@@ -24,16 +24,15 @@ def group_norm(chain: Chain, part: Any, value: Value) -> Value:
 @takes("torch.nn.modules.normalization.LayerNorm")
 def layer_norm(chain: Chain, part: Any, value: Value) -> Value:
     """Append a normalisation of each sample over all its values."""
-    shape = (value.channels, value.height, value.width)
-    flat = value.height * value.width == 1 and part.normalized_shape == shape[:1]
-    if part.bias is None or not (flat or part.normalized_shape == shape):
+    flat = value.height * value.width == 1 and part.normalized_shape == (value.channels,)
+    if part.bias is None or not (flat or part.normalized_shape == value.shape):
         raise Unsupported("LayerNorm of a part of a sample, or without scale and shift")
     return _append(chain, part, value, 1, split=True)
 
 
 def _append(chain: Chain, part: Any, value: Value, groups: int, split: bool) -> Value:
     layer, scale, shift = chain.own(part)
-    out = Value(value.channels, value.height, value.width)
+    out = Value(*value.shape)
     return chain.append(GroupNorm(value, out, layer, scale, shift, groups, part.eps, split))
 
 

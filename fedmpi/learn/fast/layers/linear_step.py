@@ -18,7 +18,7 @@ from fedmpi.learn.fast.weighted import Weighted
 @takes("torch.nn.modules.linear.Linear")
 def linear(chain: Chain, part: Any, value: Value) -> Value:
     """Append a linear layer."""
-    if (value.channels, value.height, value.width) != (part.in_features, 1, 1):
+    if value.shape != (part.in_features, 1, 1):
         raise Unsupported("Linear on something not flat")
     return chain.append(Linear(value, Value(part.out_features, 1, 1), *chain.own(part)))
 
