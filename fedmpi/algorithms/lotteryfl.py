@@ -24,7 +24,6 @@ from fedmpi.exchange import Arrival, Job, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
-from fedmpi.setting import Setting
 
 
 class LotteryFL(PersonalMask, name="lotteryfl"):
@@ -36,10 +35,6 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
         accuracy: float = Field(0.5, ge=0, le=1)  # accuracy above which a client prunes
         rate: float = Field(0.2, gt=0, lt=1)  # share of the weights left that is dropped each time
         target: float = Field(0.1, ge=0, le=1)  # share of the weights at which pruning ends
-
-    def __init__(self, keys: Keys, setting: Setting) -> None:
-        super().__init__(keys, setting)
-        self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def start(self, weights: Vector) -> State:
         """Return the weights, and the first ones for rewinding."""

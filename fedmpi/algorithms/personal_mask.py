@@ -1,10 +1,12 @@
 """The base of methods whose clients keep their own mask between rounds."""
 
+from functools import cached_property
+
 import numpy as np
 
 from fedmpi import sparsity
 from fedmpi.algorithm import Algorithm
-from fedmpi.arrays import Flags, State
+from fedmpi.arrays import Bools, Flags, State
 from fedmpi.plan import Own
 from fedmpi.section import Section
 from fedmpi.setting import Setting
@@ -25,6 +27,11 @@ class PersonalMask(Algorithm):
     def __init__(self, keys: Section, setting: Setting) -> None:
         super().__init__(keys, setting)
         self.tensors = sparsity.prunable(self.layout)
+
+    @cached_property
+    def _inside(self) -> Bools:
+        """bool[P]: the coordinates that masks prune."""
+        return sparsity.coordinates(self.layout, self.tensors)
 
     def mask_of(self, client: int) -> Flags:
         """Return uint8[P]: the client's mask."""

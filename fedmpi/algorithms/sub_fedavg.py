@@ -25,7 +25,6 @@ from fedmpi.exchange import Arrival, Job, Part, Parts, Report, required
 from fedmpi.layout import Support
 from fedmpi.plan import Plan
 from fedmpi.section import Section
-from fedmpi.setting import Setting
 
 
 class SubFedAvg(PersonalMask, name="sub-fedavg"):
@@ -40,10 +39,6 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
         accuracy: float = Field(0.5, ge=0, le=1)  # accuracy above which a client prunes
         distance: float = Field(1e-4, ge=0, le=1)  # distance of masks above which a client prunes
         target: float = Field(0.5, ge=0, le=1)  # share of the weights at which pruning ends
-
-    def __init__(self, keys: Keys, setting: Setting) -> None:
-        super().__init__(keys, setting)
-        self._inside = sparsity.coordinates(self.layout, self.tensors)
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan of the weights in the client's mask, both ways."""
