@@ -1,6 +1,7 @@
 """Networks without some of their units, as coordinates of the global vector."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 
@@ -13,6 +14,11 @@ def inputs_of(layout: Layout) -> list[int]:
     """Return the number of inputs (features, channels or units) that each layer's weight reads."""
     shapes = [layout.tensors[tensors[0]].shape for tensors in layout.layer_tensors]
     return [shape[1] if len(shape) > 1 else 1 for shape in shapes]
+
+
+def count_of(share: float, rows: int) -> int:
+    """Return the number of rows in a share of `rows`, rounded up and at least 1."""
+    return max(ceil(share * rows - 1e-9), 1)  # 0.55 * 100 is a little more than 55 in floats
 
 
 def narrowed(layout: Layout, rows: Sequence[Bools]) -> Flags:

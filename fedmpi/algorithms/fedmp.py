@@ -16,8 +16,6 @@ those that the cost model predicts for a Plan; each client keeps its own bandit,
 server does, and sends its time; the mean time sent back to it is not counted in bytes.
 """
 
-from math import ceil
-
 import numpy as np
 from pydantic import Field, field_validator
 
@@ -29,7 +27,7 @@ from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Rate, Section, Unit
 from fedmpi.sparsity import largest
 from fedmpi.totals import Sums
-from fedmpi.units import narrowed
+from fedmpi.units import count_of, narrowed
 
 
 class FedMP(Algorithm, name="fedmp"):
@@ -70,8 +68,7 @@ class FedMP(Algorithm, name="fedmp"):
             tensor = self.layout.tensors[tensors[0]]
             block = state["weights"][tensor.block]
             norms = np.abs(block, dtype=np.float64).reshape(tensor.rows, -1).sum(1)
-            # 1e-9: (1 - 0.7) * 10 is a little more than 3 in floating point. One row at least.
-            rows.append(largest(norms, max(ceil((1 - ratio) * layer.rows - 1e-9), 1)) != 0)
+            rows.append(largest(norms, count_of(1 - ratio, layer.rows)) != 0)
         rows.append(np.ones(last.rows, bool))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
         part = Submodel(rows=tuple(keep.tobytes() for keep in rows))

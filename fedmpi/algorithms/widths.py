@@ -1,7 +1,5 @@
 """The base of methods whose clients train the network without some of its rows."""
 
-from math import ceil
-
 import numpy as np
 
 from fedmpi.algorithm import Algorithm
@@ -10,7 +8,7 @@ from fedmpi.layout import Layer, Support
 from fedmpi.plan import Plan, Submodel
 from fedmpi.section import Section, Shares
 from fedmpi.setting import Setting
-from fedmpi.units import narrowed
+from fedmpi.units import count_of, narrowed
 
 
 class Widths(Algorithm):
@@ -66,8 +64,7 @@ class Widths(Algorithm):
         # The last layer's outputs are the model's; the components of an adapter are not outputs.
         shares = [width] * len(layers) + [width if last.kind == "adapter" else 1.0]
         rows = [
-            # 1e-9: 0.55 * 100 is a little more than 55 in floating point. One row at least.
-            self.rows_of(layer, max(ceil(share * layer.rows - 1e-9), 1), round, client)
+            self.rows_of(layer, count_of(share, layer.rows), round, client)
             for layer, share in zip(self.layout.layers, shares, strict=True)
         ]
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
