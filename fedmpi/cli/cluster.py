@@ -114,7 +114,7 @@ def _submit(submission: Submission, kept: "Snapshot", script: str, out: Path) ->
     from fedmpi.scheduler.snapshot import log_of
 
     path = kept.script(submission.scheduler)
-    write_text(path, script)
+    write_text(path, script, "surrogateescape")
     jobs = submission.submit(path)
     kept.note(submission.scheduler, jobs, [("-", ())])
     show, end = submission.how_to_follow(jobs)

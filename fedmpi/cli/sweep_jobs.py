@@ -121,7 +121,7 @@ class SweepJobs:
 
         submission = self.submission
         for count, (part, path, text) in enumerate(arrays):
-            write_text(path, text)
+            write_text(path, text, "surrogateescape")
             try:
                 jobs = submission.submit(path, submission.script.tasks(part, self.pack))
             except FedmpiError as error:

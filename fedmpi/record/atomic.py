@@ -40,10 +40,13 @@ def replacement(path: Out, copied: bool = False) -> Iterator[str]:
         os.close(lock)  # this also releases the lock
 
 
-def write_text(path: Out, text: str) -> None:
-    """Write a whole text file in UTF-8, or no file. Raises ResultError if that fails."""
+def write_text(path: Out, text: str, errors: str = "strict") -> None:
+    """Write a whole text file in UTF-8, or no file. Raises ResultError if that fails.
+
+    With `errors` "surrogateescape" paths that are not UTF-8 are written byte for byte.
+    """
     try:
-        with replacement(path) as part, open(part, "w", encoding="utf-8") as file:
+        with replacement(path) as part, open(part, "w", encoding="utf-8", errors=errors) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -1,9 +1,13 @@
 """The files of a job beside its result: their names, and their contents on a full disk."""
 
+import os
+import shlex
 from pathlib import Path
 
 import pytest
 
+from fedmpi import cli
+from fedmpi.cli.terminal import show_all
 from fedmpi.errors import ResultError
 from fedmpi.record import atomic
 from fedmpi.scheduler import snapshot
@@ -32,6 +36,27 @@ def test_results_of_different_names_share_no_job_and_no_log(tmp_path, one, other
 @pytest.mark.parametrize("out", [".", "/", ""])
 def test_no_job_waits_to_write_a_folder(out):
     snapshot.check_no_job_waits(Path(out), {"PATH": ""})
+
+
+@pytest.mark.parametrize("words", [
+    ["submit", "a.toml", "-o", "a.h5"], ["sweep", "s.toml", "-o", "out", "--submit"],
+])  # fmt: skip
+def test_a_folder_whose_name_is_not_utf8_takes_jobs(tmp_path, monkeypatch, capsys, words):
+    """Old file systems have names in Latin-1. The script names the folder by the same bytes."""
+    folder = tmp_path / os.fsdecode(b"t\xfcst")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "a.toml").write_text("")
+    (folder / "s.toml").write_text('base = "a.toml"\n')
+    for name, text in (("sbatch", 'cp "$2" here; echo 4711'), ("squeue", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    show_all()
+    args = cli.parse(cli._parser(), words)
+    assert not args.verb(args), capsys.readouterr().err
+    assert b"config=" + shlex.quote(str(folder)).encode(errors="surrogateescape")[:-1] in (
+        folder / "here").read_bytes()
 
 
 def test_queued_jobs_keep_their_configuration_when_the_disk_fills_up(tmp_path, monkeypatch):
