@@ -36,9 +36,12 @@ class DeferringFile:
         return self._at
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes, with zeros for bytes that could not be written."""
-        data = os.pread(self._file, size, self._at)
-        return data.ljust(size, b"\0") if self._error else data
+        """Return the next `size` bytes, with zeros beyond the end of the file.
+
+        HDF5 reads ahead into space that it has allocated and not yet written, and h5py would give
+        it arbitrary bytes for a shorter answer.
+        """
+        return os.pread(self._file, size, self._at).ljust(size, b"\0")
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""

@@ -79,10 +79,13 @@ class DiskFile:
         return self._at
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes from the current place."""
+        """Return the next `size` bytes, with zeros beyond the end of the file.
+
+        For a shorter answer h5py would give HDF5 arbitrary bytes.
+        """
         data = os.pread(self._file, size, self._at)
         self._at += len(data)
-        return data
+        return data.ljust(size, b"\0")
 
 
 def _close(file: h5py.File, disk: DiskFile) -> None:

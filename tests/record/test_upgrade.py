@@ -6,7 +6,9 @@ import pytest
 
 from fedmpi.errors import ResultError
 from fedmpi.record import reader, schema, upgrade
+from fedmpi.record.deferred import DeferringFile
 from fedmpi.record.lock import locked
+from fedmpi.record.source import DiskFile
 from fedmpi.record.writer import Writer
 from tests.record import sample
 
@@ -116,3 +118,28 @@ def test_unknown_schemas_are_refused(tmp_path):
         upgrade.upgrade(tmp_path / "foreign.h5")
     with pytest.raises(ResultError, match=r"schema 0.5 cannot be upgraded; known are 1.0"):
         upgrade.upgrade(tmp_path / "out.h5")
+
+
+def test_a_file_with_an_attribute_of_the_users_own_is_upgraded(tmp_path):
+    """HDF5 then reads ahead, beyond the end of a file that it has not yet written to the end."""
+    path = sample.write(tmp_path / "out.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["fedmpi_schema"] = np.bytes_("1.3")
+        for column in schema.SINCE:
+            if schema.SINCE[column] > "1.3":
+                del file[column]
+    with h5py.File(path, "r+") as file:
+        file.attrs["mine"] = 5
+    assert upgrade.upgrade(path) == "1.3"
+    with reader.open(path) as run, h5py.File(path) as file:
+        assert run.info()["rounds"] == 5 and file.attrs["mine"] == 5
+
+
+@pytest.mark.parametrize("opened", [lambda path: DeferringFile(path, new=False), DiskFile])
+def test_bytes_beyond_the_end_are_zeros_as_in_files_that_hdf5_opens_itself(tmp_path, opened):
+    path = tmp_path / "a"
+    path.write_bytes(b"1234")
+    disk = opened(str(path))
+    disk.seek(2)
+    assert disk.read(5) == b"34\0\0\0"
+    disk.close()
