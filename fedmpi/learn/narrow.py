@@ -52,13 +52,17 @@ def _check_groups(part: nn.Module, name: str, keep: Bools) -> None:
 
 
 def _narrow_part(part: Any, rows: Bools, columns: Bools | None) -> None:
-    """Keep `rows` of all tensors of one module, and `columns` of its weight, in place."""
+    """Keep `rows` of all tensors of one module, and `columns` of its weight, in place.
+
+    A tensor that is not cut into these rows, such as the slopes of a PReLU, stays whole.
+    """
     kept = torch.from_numpy(np.flatnonzero(rows))
     for name, values in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
         if values.dim() == 0:
             continue
-        left = values.detach().index_select(0, kept)
-        if columns is not None and left.dim() > 1:
+        left = values.detach()
+        left = left.index_select(0, kept) if len(left) == len(rows) else left
+        if columns is not None and not columns.all() and left.dim() > 1:
             wide = np.repeat(columns, left.shape[1] // len(columns))
             left = left.index_select(1, torch.from_numpy(np.flatnonzero(wide)))
         trained = isinstance(values, nn.Parameter)

@@ -232,3 +232,20 @@ def test_a_part_takes_the_layout_of_the_model_as_it_is(monkeypatch):
         module, index = nets._module_of(asked)
         assert sum(values.numel() for values in module.parameters()) == len(index)
     assert not found
+
+
+def test_layers_that_are_not_cut_into_rows_stay_whole():
+    """The slopes of a PReLU, and the weights of a transposed convolution, are one row."""
+    module = nn.Sequential(
+        nn.Conv2d(1, 3, 2), nn.PReLU(3), nn.ConvTranspose2d(3, 2, 2), nn.Flatten(),
+        nn.Linear(32, 5), nn.ReLU(), nn.Linear(5, 4),
+    )  # fmt: skip
+    x = torch.ones(2, 1, 4, 4)
+    layout = layout_of(module, x[:1])
+    with torch.no_grad():
+        module[4].weight[1], module[4].bias[1] = 0, 0  # the row gives 0
+    whole = module(x)
+    _, rows = part_of(layout, {3: [1]})
+    narrow(module, layout, rows)
+    assert module[1].weight.shape == (3,) and module[4].weight.shape == (4, 32)
+    torch.testing.assert_close(module(x), whole)
