@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedmpi.errors import ConfigError
 from fedmpi.learn.open_channels import open_of
 from fedmpi.plan import Gates
 from fedmpi.rng import rng_for
@@ -25,6 +26,8 @@ class Gate(nn.Linear):
         super().__init__(conv.in_channels, conv.out_channels)
         self.kept = open_of(gates, conv.out_channels)
         self.squash = gates.squash
+        self.names = "", ""  # of the convolution, and of the normalisation that it may be joined to
+        self.seen: Tensor | None = None  # what the convolution has read, until the gates act
         drawn = rng.standard_normal(self.weight.shape) * np.sqrt(2.0 / conv.in_channels)
         with torch.no_grad():
             self.weight.copy_(torch.from_numpy(drawn.astype(np.float32)))
@@ -44,17 +47,20 @@ def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
     """Put a Gate on each convolution of `module`, in place, and return the module.
 
     Convolutions of shortcuts get no gate; the first convolution gets one only if gates.stem. The
-    initial values of the gates depend only on `seed`.
+    initial values of the gates depend only on `seed`. A BatchNorm2d that is the next module with
+    weights of its own, and has as many channels, is taken for the convolution's.
     """
     rng = rng_for(seed, "gates")
     parts = [(name, part) for name, part in module.named_modules() if _has_own(part)]
     first = True
-    for (name, conv), (_, after) in zip(parts, [*parts[1:], ("", None)], strict=True):
+    for (name, conv), (behind, after) in zip(parts, [*parts[1:], ("", None)], strict=True):
         if not isinstance(conv, nn.Conv2d) or "shortcut" in name:
             continue
         if gates.stem or not first:
             joined = isinstance(after, nn.BatchNorm2d) and after.num_features == conv.out_channels
-            _attach(conv, after if joined else conv, Gate(conv, gates, rng))
+            gate = Gate(conv, gates, rng)
+            gate.names = name, behind
+            _attach(conv, after if joined else conv, gate)
         first = False
     return module
 
@@ -78,6 +84,12 @@ def _look(conv: Any, inputs: Any) -> None:
 def _multiply(last: Any, inputs: Any, output: Tensor) -> Tensor:
     # Called here, so that the gate comes after its convolution in the order of the layers.
     gate = last.gated_by[0].gate
+    if gate.seen is None:
+        conv, norm = gate.names
+        raise ConfigError(
+            f"model: {norm!r} stands behind the convolution {conv!r}, whose normalisation it seems "
+            "to be, but runs before it; make the modules in the order in which they run"
+        )
     values, gate.seen = gate(gate.seen), None
     gate.open = values.detach()  # for inspection; with its graph the model could not be copied
     product: Tensor = output * values[:, :, None, None]

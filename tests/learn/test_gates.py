@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fedmpi import flops
+from fedmpi.errors import ConfigError
 from fedmpi.learn.gates import Gate, gated
 from fedmpi.learn.layout_of import layout_of
 from fedmpi.learn.models import build
@@ -120,3 +122,17 @@ def test_gates_do_not_depend_on_torchs_generator():
     other = model("lenet5", Gates(0.5), (1, 8, 8))
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_norm_that_runs_before_the_convolution_in_front_of_it_is_named():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+            self.first, self.second = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.second(self.two(self.first(self.one(x)))).mean((2, 3))
+
+    with pytest.raises(ConfigError, match="'first' stands behind the convolution 'two'"):
+        layout_of(gated(Net(), Gates(0.5), 1), np.zeros((1, 3, 8, 8), np.float32))
