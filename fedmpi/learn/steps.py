@@ -95,8 +95,10 @@ class Steps:
     def _moves_apart(self) -> bool:
         """Return the value of `apart`: False if every weight is the point's from start to end."""
         plan, mask = self._plan, self.mask
-        # Pruned weights that start at 0 and never move need no second vector.
-        stays = mask is None or (plan.fixed and not self.start[mask == 0].any())
+        # Pruned weights that start at 0 and never move need no second vector; statistics move.
+        stays = mask is None or (
+            plan.fixed and bool(mask[self.still].all()) and not self.start[mask == 0].any()
+        )
         return not stays or plan.scores is not None or plan.power != 1
 
     def take(self, x: AnyArray, y: Integers) -> float:

@@ -76,3 +76,13 @@ def test_one_sample_is_trained_through_many_norms():
 
     found, wanted = (reports(engine(name, make, (1, 1))) for name in ("kernels", "debug"))
     close(found[0].weights, wanted[0].weights)
+
+
+@pytest.mark.parametrize("name", ["kernels", "torch", "batched"])
+def test_a_mask_on_statistics_is_put_on_in_every_step(name):
+    """Also where the optimiser moves nothing that is pruned, and all that is pruned starts at 0."""
+    found, wanted = made(name), made("debug")
+    mask = (np.arange(found.layout.size) % 3 > 0).astype(np.uint8)
+    told = {"mask": mask, "update": mask, "start": mask * found.initial_weights}
+    for one, other in zip(reports(found, **told), reports(wanted, **told), strict=True):
+        close(one.weights, other.weights)
