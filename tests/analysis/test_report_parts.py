@@ -1,6 +1,7 @@
 """The pieces of the report, against numbers worked out by hand."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from fedmpi.analysis.report.figure import (
 from fedmpi.analysis.report.learning import band
 from fedmpi.analysis.report.markup import Html, escaped, join, table, tag
 from fedmpi.analysis.report.study import spread, study
-from fedmpi.analysis.report.summary import heading
+from fedmpi.analysis.report.summary import facts, heading
 from fedmpi.analysis.report.times import by_tier
 from fedmpi.record import reader, schema
 from tests.analysis.pages import Page
@@ -211,3 +212,14 @@ def test_every_column_of_the_devices_has_a_head_with_its_unit():
     for name, (unit, _) in schema.DEVICES.items():
         if name != "tier":
             assert LABELS[name].endswith(unit.replace("Gflop", "GFLOP").strip("1")), name
+
+
+def test_runs_without_noise_have_a_dash_beside_those_with_noise(tmp_path, monkeypatch):
+    """The line began with a semicolon: "; epsilon inf"."""
+    runs = study([reader.open(sample.write(tmp_path / f"{name}.h5", name=name)) for name in "ab"])
+    spent = {"a": "", "b": "epsilon inf"}
+    monkeypatch.setattr("fedmpi.analysis.report.summary.epsilon",
+                        lambda run: spent[Path(run.path).stem])
+    assert "<dt>Privacy at the end</dt><dd>-; epsilon inf</dd>" in str(facts(runs))
+    spent["b"] = ""
+    assert "Privacy" not in str(facts(runs))

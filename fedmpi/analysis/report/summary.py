@@ -33,8 +33,8 @@ def facts(study: Study) -> Html:
         ("Data", data), ("Model", model),
         ("Clients", clients), ("Rounds planned", rounds),
     ]  # fmt: skip
-    spent = shared(runs, epsilon)
-    pairs += [("Privacy at the end", spent)] if spent else []
+    if any(map(epsilon, runs)):
+        pairs.append(("Privacy at the end", shared(runs, lambda run: epsilon(run) or "-")))
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in pairs),
                class_="facts")
 
