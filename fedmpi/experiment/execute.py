@@ -40,6 +40,8 @@ OnRound: TypeAlias = Callable[[RoundRecord, int], None]
 """Called after each round, on rank 0, with the RoundRecord of the result file and run.rounds."""
 NOBODY = ("no client completed a round, so the weights were not trained; fedmpi check --estimate "
           "shows how many are late or lost")
+NOTHING = ("no client sent a weight in any round, so the global model was not trained; the method "
+           "leaves all layers of this model with the clients, or its supports are empty")
 
 
 @dataclass(frozen=True)
@@ -108,32 +110,35 @@ def execute(
         start.announce("training the first round")
         with failure_recorded(writer, lock, start.out, comm):
             try:
-                trained = _rounds(simulation, writer, start.out, began, progress, watch)
+                warning = _rounds(simulation, writer, start.out, began, progress, watch)
             except RejectedError as error:
                 save_checkpoint(simulation, writer, start.out, perf_counter() - began)
                 if writer:
                     writer.fail("rejected", str(error))
                 comm.barrier()
                 raise
-            return _finish(simulation, writer, start, perf_counter() - began, trained)
+            return _finish(simulation, writer, start, perf_counter() - began, warning)
 
 
 def _rounds(
     simulation: Simulation, writer: "Writer | None", out: Path, began: float, progress: OnRound,
     watch: Progress,
-) -> bool:
+) -> str:
     """Run rounds until all are done or one of the ranks is asked to stop.
 
-    Returns False if the call began with the first round and no client completed any round. `began`
-    is the start, on the clock of perf_counter, of an unbroken run that would be as far now.
+    Returns a warning if the call began with the first round and no client completed any round, or
+    none sent anything; else "". `began` is the start, on the clock of perf_counter, of an unbroken
+    run that would be as far now.
     """
     config, comm = simulation.experiment.config.run, simulation.comm
-    budget, first, completed = CheckpointBudget(config.checkpoint_share), simulation.next_round, 0
+    budget, first = CheckpointBudget(config.checkpoint_share), simulation.next_round
+    completed = sent = 0
     while simulation.next_round < config.rounds and not simulation.stopping:
         record = simulation.round()
         if record is None:
             break
         completed += int(record.columns["clients_completed"])
+        sent += sum(int(record.columns[f"bytes_up_{part}"]) for part in ("values", "support"))
         over = perf_counter()
         record.columns["wall_time"] = over - began
         if writer:
@@ -149,7 +154,9 @@ def _rounds(
         if due and budget.allows(comm):
             budget.keep(simulation, writer, out, record.columns["wall_time"])
         simulation.record_seconds = perf_counter() - over
-    return bool(completed or first or not simulation.next_round)
+    if first or not simulation.next_round:
+        return ""
+    return NOBODY if not completed else "" if sent else NOTHING
 
 
 def _note(writer: "Writer", record: RoundRecord, watch: Progress) -> None:
@@ -161,10 +168,10 @@ def _note(writer: "Writer", record: RoundRecord, watch: Progress) -> None:
 
 
 def _finish(
-    simulation: Simulation, writer: "Writer | None", start: Start, wall_time: float, trained: bool
+    simulation: Simulation, writer: "Writer | None", start: Start, wall_time: float, warning: str
 ) -> bool:
     """Save the last state, close the result file, and return whether all rounds are done."""
-    _warn(writer, "" if trained else NOBODY, start)
+    _warn(writer, warning, start)
     done = simulation.next_round >= simulation.experiment.config.run.rounds
     weights = simulation.state["weights"]
     agree_on_weights(simulation.comm, weights)
