@@ -27,12 +27,14 @@ def parts_of(
 
     `test` may be None, for no test set. `Dataset.of` documents the accepted arguments.
     """
-    x, y = np.asarray(train[0]), _flat(train[1])
-    x_test, y_test = (x[:0], y[:0]) if test is None else (np.asarray(test[0]), _flat(test[1]))
+    x, y = array_of(train[0], f"{name}: train: x"), _flat(train[1], f"{name}: train: y")
+    x_test, y_test = x[:0], y[:0]
+    if test is not None:
+        x_test, y_test = array_of(test[0], f"{name}: test: x"), _flat(test[1], f"{name}: test: y")
     if len(x_test) == 0:
         x_test, y_test = x[:0], y[:0]
     y, y_test = _numbered(name, y, y_test, classes)
-    given, held = (None if group is None else _flat(group) for group in groups)
+    given, held = (None if group is None else _flat(group, f"{name}: groups") for group in groups)
     stored = {"image": _pixels, "features": _numbers, "text": _tokens}.get(kind, _as_it_is)
     return (stored(x), y), (stored(x_test), y_test), _grouped(name, given, held)
 
@@ -83,16 +85,36 @@ def _first_other(what: str, found: AnyArray) -> str:
     return ""
 
 
+def array_of(values: ArrayLike, place: str) -> AnyArray:
+    """Return `values` as an array; raise DataError, beginning with `place`, if numpy cannot."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # the last for tensors of torch
+        reason = str(error).partition("\n")[0]
+        if "inhomogeneous" in reason:
+            reason = "its samples have different shapes; pad or cut them to one shape"
+        raise DataError(f"{place}: is no array: {reason}") from None
+
+
+def first_object(x: AnyArray) -> str:
+    """Return the end of a message on objects [N, ...]: the first that is no number, else ""."""
+    for place in np.ndindex(x.shape) if x.dtype.kind == "O" else ():
+        if not isinstance(x[place], int | float | np.number):
+            column = f" has {x[place]!r} in column {', '.join(map(str, place[1:]))}"
+            return f"; sample {place[0]}{column}"
+    return ""
+
+
 def _as_it_is(x: AnyArray) -> AnyArray:
     return x
 
 
-def _flat(y: ArrayLike) -> AnyArray:
+def _flat(y: ArrayLike, place: str) -> AnyArray:
     """Return labels or groups as [N]: texts as numpy's strings, whole numbers as int64.
 
     `y` is [N] or [N, 1]. Other values, and numbers that int64 cannot hold, are not converted.
     """
-    y = np.asarray(y)
+    y = array_of(y, place)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.dtype.kind in "OT" and y.size and all(isinstance(one, str) for one in y.flat):
         return y.astype(np.str_)

@@ -14,6 +14,7 @@ from fedmpi.learn.data.conversion import (
     Half,
     check_numbers,
     check_pairs,
+    first_object,
     parts_of,
     whole,
 )
@@ -269,6 +270,7 @@ def _check_samples(place: str, kind: str, x: AnyArray) -> None:
         span = f", from {x.min():g} to {x.max():g}" if x.dtype.kind == "f" and x.size else ""
         raise DataError(
             f"{place}: x is {x.dtype} with {x.ndim} dimensions{span}; kind {kind!r} needs {wanted}"
+            + (first_object(x) if x.ndim > 1 else "")
         )
     if kind == "image" and x.shape[3] <= 4 < x.shape[1]:
         raise DataError(

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from fedmpi.arrays import AnyArray, Integers
 from fedmpi.errors import DataError
-from fedmpi.learn.data.conversion import Half
+from fedmpi.learn.data.conversion import Half, array_of
 from fedmpi.learn.losses import TARGETS
 
 
@@ -33,7 +33,7 @@ def checked(target: str, y: ArrayLike, place: str) -> AnyArray:
     """Return `y` as an array of the type that `target` requires; raise DataError if unsuitable."""
     if target not in TARGETS:
         raise DataError(f"{place}: target {target!r} must be one of {', '.join(TARGETS)}")
-    y = np.asarray(y)
+    y = array_of(y, place)
     if target == "tokens":
         if y.ndim != 2 or y.dtype.kind not in "iu":
             found = f"{y.dtype}{list(y.shape)}"
