@@ -44,6 +44,9 @@ def name_of(thing: Any) -> str:
         return f"{module}:{path}"
     if given:
         return given
+    if path.endswith("<lambda>"):
+        raise ConfigError(f"{path}: has no name that a file could give; write it as a function, by "
+                          "def, at the top of a module")
     named = isinstance(thing, type) and isinstance(getattr(thing, "name", None), str)
     how = ", or name it, as in: class Mine(fedmpi.Algorithm, name=\"mine\")" if named else ""
     raise ConfigError(
@@ -79,6 +82,11 @@ def find(name: str, place: str) -> Any:
             raise ConfigError(
                 f"{place} = {name!r}: {error}; start in its folder, or add it to PYTHONPATH"
             ) from None
+    if not hasattr(found, attribute) and module == "__main__":
+        raise ConfigError(
+            f"{place} = {name!r}: is of a script or notebook; run or resume it there (from Python: "
+            "fedmpi.resume(OUT, allow_code=True)), or move it to a file of its own and run again"
+        )
     if not hasattr(found, attribute):
         public = [word for word in dir(found) if not word.startswith("_")]
         hint = nearest(attribute, public, "it has")

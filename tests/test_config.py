@@ -100,6 +100,9 @@ BAD = {
     "(and 1 more)": "[run]\na = 1\nb = 2\nc = 3",
     "a.toml: model.width: unknown key; known keys with lenet5: none": "[model]\nwidth = 3",
     "a.toml: model.hidden.1 = -1: must be at least 1": "[model]\nname = 'mlp'\nhidden = [3, -1]",
+    "algorithm.name = '__main__:Mine': is of a script or notebook; run or resume it there": (
+        "[algorithm]\nname = '__main__:Mine'"
+    ),
     "algorithm.name = 'json:lods': module json has no lods; did you mean loads?": (
         "[algorithm]\nname = 'json:lods'"
     ),

@@ -204,6 +204,9 @@ def test_objects_are_named_by_their_place():
     class Inside(fedmpi.Stage):
         pass
 
+    def class_inside():
+        return Inside
+
     from fedmpi.algorithms.fedlp import FedLP
 
     assert user_code.name_of(FedLP) == "fedlp"
@@ -212,4 +215,6 @@ def test_objects_are_named_by_their_place():
     with pytest.raises(ConfigError, match=r"is defined inside a function .*, or name it, as in"):
         user_code.name_of(Inside)
     with pytest.raises(ConfigError, match=r"define it at the top of a module$"):
-        user_code.name_of(lambda: None)  # a function cannot be named
+        user_code.name_of(class_inside)  # a function cannot be named
+    with pytest.raises(ConfigError, match=r"<lambda>: has no name .*; write it as a function"):
+        user_code.name_of(lambda: None)
