@@ -158,7 +158,8 @@ def rewrite_with_checksums(file: h5py.File) -> None:
                 del file[inner]
                 new = _fixed(file, inner, array, not inner.startswith("model/"))
                 for key, value in attributes.items():
-                    new.attrs.create(key, text_array(value.decode()))
+                    text = isinstance(value, bytes)
+                    new.attrs.create(key, text_array(value.decode()) if text else value)
 
     group("")
 

@@ -11,6 +11,7 @@ from fedmpi.record import schema, store
 from fedmpi.record.atomic import replacement
 from fedmpi.record.lock import locked
 from fedmpi.record.paths import Out
+from fedmpi.record.reader import DEPTH
 from fedmpi.record.source import Source
 from fedmpi.record.writer import guarded
 
@@ -47,9 +48,7 @@ def upgrade(path: Out) -> str:
     live run writes it.
     """
     path = os.path.realpath(path)
-    source = Source(path)
-    old: str | None = source.attribute("", "fedmpi_schema")
-    source.close()
+    old = _version(path)
     if old is None:
         raise ResultError(f"{path}: is HDF5, but not a result of fedmpi (no fedmpi_schema)")
     if old == schema.VERSION:
@@ -61,6 +60,7 @@ def upgrade(path: Out) -> str:
     if found not in STEPS:
         known = ", ".join([*STEPS, schema.VERSION])
         raise ResultError(f"{path}: schema {found} cannot be upgraded; known are {known}")
+    _check(path)
     with (
         locked(path), guarded(path), replacement(path, True) as part, store.changed(part) as file,
     ):
@@ -68,3 +68,25 @@ def upgrade(path: Out) -> str:
             STEPS[found](file)
             found = file.attrs["fedmpi_schema"].decode()
     return old
+
+
+def _version(path: str) -> str | None:
+    """Return the schema version of a file, None if it has none."""
+    source = Source(path)
+    try:
+        version: str | None = source.attribute("", "fedmpi_schema")
+        return version
+    finally:
+        source.close()
+
+
+def _check(path: str) -> None:
+    """Raise ResultError unless all values of a file are plain, and in the file itself.
+
+    The steps read them with h5py alone, which would follow links into other files.
+    """
+    source = Source(path)
+    try:
+        source.tree("", DEPTH + 1)
+    finally:
+        source.close()

@@ -143,3 +143,45 @@ def test_bytes_beyond_the_end_are_zeros_as_in_files_that_hdf5_opens_itself(tmp_p
     disk.seek(2)
     assert disk.read(5) == b"34\0\0\0"
     disk.close()
+
+
+def outside(file):
+    """Take values from another file."""
+    file.create_dataset("provenance/odd", (4,), "u1", external=[("/proc/version", 0, 4)])
+
+
+def huge(file):
+    """Declare more values than the file holds."""
+    file.create_dataset("provenance/odd", (10**12,), "f8", chunks=(1000,))
+
+
+def elsewhere(file):
+    """Point to a part of the file."""
+    file["provenance/odd"] = h5py.SoftLink("/rounds/flops")
+
+
+@pytest.mark.parametrize("change", [outside, huge, elsewhere])
+def test_what_readers_refuse_is_not_upgraded(tmp_path, change):
+    path = sample.write(tmp_path / "out.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["fedmpi_schema"] = np.bytes_("1.5")
+        del file["phases/move"]
+        change(file)
+    before = path.read_bytes()
+    with pytest.raises(ResultError, match=r"out\.h5: damaged, or not a result .*/odd"):
+        upgrade.upgrade(path)
+    assert path.read_bytes() == before
+
+
+def test_attributes_of_the_users_own_stay_with_their_values(tmp_path):
+    path = sample.write(tmp_path / "out.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["fedmpi_schema"] = np.bytes_("1.3")
+        del file["phases/move"], file["rounds/memory_peak"]
+        file["config/toml"].attrs["mine"] = [1.5, 2.5]
+        file["config/toml"].attrs["word"] = "a text"
+    upgrade.upgrade(path)
+    with h5py.File(path) as file:
+        assert file["config/toml"].attrs["mine"].tolist() == [1.5, 2.5]
+        assert file["config/toml"].attrs["word"] == "a text"
+        assert file["config/toml"].attrs["unit"] == np.bytes_("")
