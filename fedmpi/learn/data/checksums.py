@@ -25,18 +25,20 @@ _CHUNK = 1 << 20
 
 
 def locate(name: str, root: Path | None, path: str) -> Path:
-    """Return the Path of one file of data set `name`, which may be packed as `.xz` or unpacked.
+    """Return the Path of one file of data set `name`; a .gz file may be unpacked.
 
-    Searches the data set's own folder below `root`, and the folder in which torchvision puts the
-    file. Raises DataError if it is not found; the message says how to get it.
+    A batch of CIFAR-10 may be packed as `.xz`, which its reader alone unpacks. Searches the data
+    set's own folder below `root`, and the folder in which torchvision puts the file. Raises
+    DataError if it is not found; the message says how to get it.
     """
     if root is None:
         raise MissingDataError(f"{name}: no data root; set FEDMPI_DATA or [data] root")
     folder, _, file = path.rpartition("/")
+    packed = [f"{file}.xz"] if path in files.CIFAR10 else []
     for place in (Path(root, folder), Path(root, files.TORCHVISION.get(folder, folder))):
-        for found in (place / file, place / f"{file}.xz", place / file.removesuffix(".gz")):
-            if found.is_file():
-                return found
+        for form in (file, *packed, file.removesuffix(".gz")):
+            if (place / form).is_file():
+                return place / form
     raise MissingDataError(
         f"{name}: no file {path} in {root}\n"
         f"run `fedmpi data fetch {name}`, or set FEDMPI_DATA or [data] root to where it is"

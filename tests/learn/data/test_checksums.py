@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from fedmpi.errors import DataError
+from fedmpi.errors import DataError, MissingDataError
 from fedmpi.learn.data import checksums
+from fedmpi.learn.data.files import CIFAR10
 
 CONTENT = b"ten thousand digits"
 FILES = {"set/one": hashlib.sha256(CONTENT).hexdigest()}
@@ -72,13 +73,22 @@ def test_nothing_is_written_below_the_data_root(root, tmp_path):
     assert sorted(root.rglob("*")) == before
 
 
-def test_xz_files_are_known_by_their_content(root):
-    (root / "set/one").unlink()
-    packed = root / "set/one.xz"
+def test_xz_files_of_cifar_10_are_known_by_their_content(root):
+    batch = next(iter(CIFAR10))
+    packed = root / f"{batch}.xz"
+    packed.parent.mkdir(parents=True)
     packed.write_bytes(lzma.compress(CONTENT))
-    assert checksums.verify("set", root, FILES) == {"set/one": packed}
+    known = {batch: FILES["set/one"]}
+    assert checksums.verify("cifar10", root, known) == {batch: packed}
     packed.write_bytes(packed.read_bytes()[:-8])
-    with pytest.raises(DataError, match=r"one.xz: broken xz file"):
+    with pytest.raises(DataError, match=r"\.xz: broken xz file"):
+        checksums.verify("cifar10", root, known)
+
+
+def test_xz_files_whose_reader_does_not_unpack_them_are_not_found(root):
+    (root / "set/one").unlink()
+    (root / "set/one.xz").write_bytes(lzma.compress(CONTENT))
+    with pytest.raises(MissingDataError, match="no file set/one in"):
         checksums.verify("set", root, FILES)
 
 
