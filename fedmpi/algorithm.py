@@ -10,7 +10,7 @@ is a complete method. Each result depends only on the arguments, the method's ke
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from fedmpi.setting import Setting
 from fedmpi.totals import FILLS, Fill, Pending, Sums, Total
 
 ALGORITHMS = Registry("algorithm", "algorithm.name", "a subclass of fedmpi.Algorithm")
+Narrowing: TypeAlias = Literal["", "alike", "apart"]
+"""Rows that clients' networks lack: none, the same of layers of as many rows, or others."""
 
 
 class Keys(Section):
@@ -226,6 +228,15 @@ class Algorithm(ABC):
         The arrays of `state` must not be changed, since clients at work may have begun from them.
         """
         return {**state, "weights": sums["weights"].mean(state["weights"])}
+
+    @property
+    def narrows(self) -> Narrowing:
+        """Says if clients may train the network without some rows of its layers (Plan.submodel).
+
+        "alike": layers of as many rows lose the same; "apart": each loses others. A model that
+        does not run without them, or computes something else, is refused before the first round.
+        """
+        return ""
 
     def kept(self, state: State) -> Flags | None:
         """Return uint8[P], 0 where the global model is pruned, or None if it is not pruned."""

@@ -19,7 +19,7 @@ from fedmpi.section import Shares
 class FederatedDropout(Widths, name="federated-dropout"):
     """Random narrow models; widths = [1.0] is FedAvg."""
 
-    moves = True
+    moves = apart = True
 
     class Keys(Widths.Keys):
         """The [algorithm] keys of federated dropout."""

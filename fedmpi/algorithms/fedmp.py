@@ -19,7 +19,7 @@ server does, and sends its time; the mean time sent back to it is not counted in
 import numpy as np
 from pydantic import Field, field_validator
 
-from fedmpi.algorithm import Algorithm
+from fedmpi.algorithm import Algorithm, Narrowing
 from fedmpi.arrays import Memory, Reals, State, Vector
 from fedmpi.exchange import Arrival, Job, Part, Parts, Report
 from fedmpi.layout import Support
@@ -51,6 +51,11 @@ class FedMP(Algorithm, name="fedmp"):
             if not ratios or len(set(ratios)) < len(ratios):
                 raise ValueError(f"ratios = {list(ratios)}: name at least one, each once")
             return ratios
+
+    @property
+    def narrows(self) -> Narrowing:
+        """Says that each layer loses rows of its own, if any ratio leaves out rows."""
+        return "apart" if any(self.keys.ratios) else ""
 
     def start(self, weights: Vector) -> State:
         """Return the weights, and the mean time of a round, 0 before the first."""

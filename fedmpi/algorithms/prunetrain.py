@@ -18,7 +18,7 @@ another method: a penalty on layers, and pruning of single weights by magnitude.
 import numpy as np
 from pydantic import Field
 
-from fedmpi.algorithm import Algorithm
+from fedmpi.algorithm import Algorithm, Narrowing
 from fedmpi.arrays import Flags, State, Vector
 from fedmpi.layout import Support
 from fedmpi.plan import Plan, Submodel
@@ -49,6 +49,11 @@ class PruneTrain(Algorithm, name="prunetrain"):
         self.units = Units(self.layout)
         last, tensors = len(self.layout.layers) - 1, self.layout.tensors
         self.tensors = tuple(t for t in prunable(self.layout) if tensors[t].layer < last)
+
+    @property
+    def narrows(self) -> Narrowing:
+        """Says that each layer loses rows of its own, if rows can be small enough."""
+        return "apart" if self.keys.threshold else ""
 
     def start(self, weights: Vector) -> State:
         """Return the weights, and all units."""

@@ -38,6 +38,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
     level = "coordinate"
     fill = "zero"  # units that are removed
     prunes = sends_as_planned = True
+    narrows = "apart"
 
     class Keys(Section):
         """The [algorithm] keys of Skeletonization."""
@@ -66,7 +67,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
 
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan that trains or measures the network that is left."""
-        rows, mask = self.units.network(state["units"])
+        keys, (rows, mask) = self.keys, self.units.network(state["units"])
         held = Support(self.layout, "coordinate", mask)
         part = None if all(map(np.all, rows)) else Submodel(rows=tuple(r.tobytes() for r in rows))
         cut = None if state["units"][: self.units.inputs].all() else mask
@@ -74,11 +75,10 @@ class Skeletonization(Algorithm, name="skeletonization"):
         if state["phase"] == 1:
             keep = np.zeros(self.layout.size, np.uint8)
             keep[self.units.place[self.units.of_rows(rows)]] = 1
-            error = f"{self.keys.outputs}-{self.keys.relevance}"
-            up = Support(self.layout, "coordinate", keep)
+            up, error = Support(self.layout, "coordinate", keep), f"{keys.outputs}-{keys.relevance}"
             return Plan(held, up, steps=0, statistics=("columns",), error=error, **how)
-        plain = self.keys.error == "cross-entropy"
-        error = self.keys.error if plain else f"{self.keys.outputs}-{self.keys.error}"
+        plain = keys.error == "cross-entropy"
+        error = keys.error if plain else f"{keys.outputs}-{keys.error}"
         return Plan(held, held, error=error, **how)
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmpi.algorithm import Algorithm
+from fedmpi.algorithm import Algorithm, Narrowing
 from fedmpi.arrays import Bools, State
 from fedmpi.layout import Layer, Support
 from fedmpi.plan import Plan, Submodel
@@ -17,6 +17,7 @@ class Widths(Algorithm):
     level = "coordinate"
     sends_as_planned = True
     knob = "widths"
+    apart = False  # whether layers of as many rows have different rows
     moves = False  # whether a client's rows change from round to round
 
     class Keys(Section):
@@ -34,6 +35,11 @@ class Widths(Algorithm):
         if self.moves:
             return self._plan(*self._submodel(width, round, client))
         return self._plan_of_width(width)
+
+    @property
+    def narrows(self) -> Narrowing:
+        """Says that layers lose rows, unless all clients have the whole model."""
+        return "" if min(self.keys.widths) == 1 else "apart" if self.apart else "alike"
 
     def width_of(self, client: int) -> int:
         """Return the index of a client's width, drawn once or chosen by [devices] policy."""

@@ -18,6 +18,7 @@ from fedmpi.errors import ConfigError, either
 from fedmpi.experiment.division import split
 from fedmpi.experiment.first_rank import partition_of, weights_of
 from fedmpi.experiment.model_cache import ModelCache
+from fedmpi.experiment.narrowing import check_narrowing
 from fedmpi.experiment.node_engine import node_engine, one_of
 from fedmpi.experiment.outputs import check_outputs
 from fedmpi.experiment.resolve import Resolved
@@ -115,7 +116,8 @@ def _assembled(
 ) -> Experiment:
     """Return the Experiment with an Engine; every rank builds its own."""
     config = resolved.config
-    check_outputs(engine, config.model, dataset.classes, one_of(engine.data, test))
+    sample = one_of(engine.data, test)
+    check_outputs(engine, config.model, dataset.classes, sample)
     partition, labels = engine.data.partition, None
     if not isinstance(partition, Drawn):
         labels = held_classes(engine.data.samples, partition, dataset.classes, resolved.loss.target)
@@ -129,6 +131,7 @@ def _assembled(
             "finds none to take the statistics of BatchNorm from; use a model without BatchNorm"
         )
     _fit_to_stages(algorithm, stages)
+    check_narrowing(engine, algorithm, sample[0])
     return Experiment(
         config=config,
         dataset=dataset,

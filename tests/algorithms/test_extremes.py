@@ -241,3 +241,50 @@ def normed(input_shape, classes):
 def test_relevance_of_units_needs_layers_that_read_units():
     with pytest.raises(ConfigError, match="layer 1 is of kind norm, and units are removed by rel"):
         experiment("skeletonization", (f"model.name={__name__}:normed",))
+
+
+class Around(nn.Linear):
+    """Adds its inputs to its outputs, so both must lose the same rows."""
+
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+@fedmpi.model
+def around(input_shape, classes):
+    """A residual network."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), Around(6, 6), nn.Linear(6, classes))
+
+
+@fedmpi.model
+def over_channels(input_shape, classes):
+    """A network that does not run without some of its channels."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.LayerNorm(6), nn.Linear(6, classes))
+
+
+APART = [("fedmp", {"ratios": [0.0, 0.5]}), ("prunetrain", {}),
+         ("federated-dropout", {"widths": [0.5]})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "keys"), [("heterofl", {"widths": [1.0, 0.5]}), *APART])
+def test_a_model_that_does_not_run_without_channels_is_refused_before_the_first_round(name, keys):
+    """Not when a client is the first to lose some, which may be after many rounds."""
+    model = f"model.name={__name__}:over_channels"
+    with pytest.raises(ConfigError, match="does not run without some of its channels"):
+        experiment(name, [model], **keys)
+
+
+@pytest.mark.parametrize(("name", "keys"), [*APART, ("skeletonization", {})])
+def test_a_sum_of_layers_that_lose_different_rows_is_refused(name, keys):
+    """Channel 2 of the inputs would be added to channel 3 of the outputs."""
+    with pytest.raises(ConfigError, match=r"does not compute the same .* removes other channels"):
+        experiment(name, [f"model.name={__name__}:around"], **keys)
+
+
+@pytest.mark.parametrize(("name", "model", "keys"), [
+    ("heterofl", "around", {"widths": [0.5]}), ("fedrolex", "around", {"widths": [0.5]}),
+    ("heterofl", "over_channels", {"widths": [1.0]}), ("fedmp", "around", {"ratios": [0.0]}),
+    ("prunetrain", "over_channels", {"threshold": 0}),
+])  # fmt: skip
+def test_a_model_is_trained_by_methods_that_remove_nothing_it_needs(name, model, keys):
+    experiment(name, [f"model.name={__name__}:{model}"], **keys)
