@@ -139,7 +139,8 @@ def _explain(
     beside: Iterable[str], of: str,
 ) -> str:
     """Return the faults of one value in one line: key, value, allowed values, remedy."""
-    where, fault = prefix + ".".join(map(str, path)), faults[0]
+    where = (prefix + ".".join(map(str, path))).removesuffix(".")  # of the section for no key
+    fault = faults[0]
     if fault["type"] == "extra_forbidden":
         known = [*_fields(section, path[:-1]), *beside]
         return f"{where}: unknown key; {_hint(section, path, known, of)}"

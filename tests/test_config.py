@@ -161,6 +161,9 @@ BAD = {
     ),
     "algorithm.muu: unknown key; did you mean mu?": "[algorithm]\nname = 'fedprox'\nmuu = 1",
     "algorithm.p = 1.5: must be at most 1": "[algorithm]\nname = 'fedlp'\np = 1.5",
+    "algorithm: end = 0.4 is below start = 0.5; raise it": (
+        "[algorithm]\nname = 'feddip'\nend = 0.4"
+    ),
     "algorithm.name = 'nowhere:Method': No module named 'nowhere'": (
         "[algorithm]\nname = 'nowhere:Method'"
     ),

@@ -72,12 +72,14 @@ class Score:
         `mix` is a LabelMix; clients without samples are left out. For a client with the global
         model, this is the expected accuracy on a test set drawn in proportion to its labels,
         computed without drawing one. For a client with a model of its own, it is that model's
-        accuracy on the client's own test samples. If only some were tested, they stand for all.
+        accuracy on the client's own test samples. If only some were tested, they stand for all,
+        and an estimate below 0 or above 1 becomes 0 or 1.
         """
         if not self.count.any():
             return np.nan
         rates = self.right / np.maximum(self.count, 1)
-        return float((mix.mean * rates).sum()) + self._gain(mix, rates) / max(mix.clients, 1)
+        found = float((mix.mean * rates).sum()) + self._gain(mix, rates) / max(mix.clients, 1)
+        return min(max(found, 0.0), 1.0)
 
     def _gain(self, mix: LabelMix, rates: Reals) -> float:
         """Return the sum over clients of what own models add to the global model's accuracy."""

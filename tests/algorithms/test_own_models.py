@@ -43,6 +43,11 @@ def test_three_numbers_by_hand():
     # One client of three was tested; its gain stands for all clients.
     drawn = Score(0.0, RIGHT, COUNT, OwnScore(*(v[1:2] for v in asked), among=3))
     assert drawn.local_accuracy(MIX) == pytest.approx((0.8 + 0.425 + 0.3) / 3 + 0.75 - 0.425)
+    # Client 1 was drawn from 30: its gain counts 30 times in a mean over three clients.
+    worse = Score(0.0, RIGHT, COUNT, OwnScore(asked[0][1:2], np.array([0]), asked[2][1:2], 30))
+    assert worse.local_accuracy(MIX) == 0
+    better = Score(0.0, RIGHT, COUNT, OwnScore(asked[0][1:2], *[asked[2][1:2]] * 2, among=30))
+    assert better.local_accuracy(MIX) == 1
     nobody = Score(0.0, RIGHT, COUNT, OwnScore(asked[0], asked[1] * 0, asked[2] * 0, among=3))
     assert nobody.local_accuracy(MIX) == score.local_accuracy(MIX)
 
