@@ -1,7 +1,7 @@
 """fedmpi: federated learning with sparse, pruned clients, simulated on many MPI ranks.
 
 From Python, `run` and `resume` run experiments, and `open` and `open_many` read result files. Your
-own code is made of these; help(fedmpi.NAME) describes each:
+own code is made of these; help describes each, as in help(fedmpi.Plan):
 
     a method      Algorithm, Keys, Plan (with Backward, Own, Submodel), Support, Job, Report, Part,
                   Coding, Arrival, Total; check_method tests it

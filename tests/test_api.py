@@ -130,7 +130,6 @@ def test_an_object_in_the_place_of_its_class_is_refused_by_its_key(tmp_path):
 def test_the_interface_is_listed_before_it_is_loaded(run_python):
     names = {"open", "run", "Algorithm", "Keys", "Plan", "Support", "Total", "Dataset"}
     assert names <= set(dir(fedmpi))
-    assert all(f"`{name}`" in inspect.getdoc(fedmpi) for name in names)
     code = "import fedmpi, json, sys; dir(fedmpi); print(json.dumps(list(sys.modules)))"
     loaded = json.loads(run_python("-c", code).stdout)
     assert not {"torch", "numpy", "mpi4py"} & set(loaded)

@@ -295,6 +295,6 @@ def with_a_table(input_shape, classes):
 
 def test_a_model_that_cannot_lose_channels_is_refused_by_the_name_of_its_parameters(tmp_path):
     tree = TREE | {"model": {"name": with_a_table}}
-    with pytest.raises(ConfigError, match="model: Root has table, which are not the weight and"):
+    with pytest.raises(ConfigError, match="model: Root has table, outside of the weight and"):
         fedmpi.run(tree | {"algorithm": {"name": "heterofl"}}, out=tmp_path / "a.h5")
     assert fedmpi.run(tree, out=tmp_path / "a.h5", overwrite=True).status == "finished"
