@@ -1,6 +1,6 @@
 """The plan of a client's work in one round, and the mechanisms that it uses, as plain data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -72,6 +72,11 @@ class Submodel:
     options: tuple[tuple[str, object], ...] = ()
     shared: int = 0
     divisor: float = 1.0
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Bools]) -> "Submodel":
+        """Return the network with the rows of each layer, bool[rows], that are True."""
+        return cls(rows=tuple(np.asarray(keep, bool).tobytes() for keep in rows))
 
 
 GATES = "gates.ratio"

@@ -76,7 +76,7 @@ class FedMP(Algorithm, name="fedmp"):
             rows.append(largest(norms, count_of(1 - ratio, layer.rows)) != 0)
         rows.append(np.ones(last.rows, bool))
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
-        part = Submodel(rows=tuple(keep.tobytes() for keep in rows))
+        part = Submodel.of_rows(rows)
         return Plan(down=held, up=held, submodel=part)
 
     def message(self, job: Job, report: Report) -> dict[str, Part]:

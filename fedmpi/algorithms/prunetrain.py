@@ -68,7 +68,7 @@ class PruneTrain(Algorithm, name="prunetrain"):
             down=held,
             up=held,
             known=True,
-            submodel=None if whole else Submodel(rows=tuple(keep.tobytes() for keep in rows)),
+            submodel=None if whole else Submodel.of_rows(rows),
             tensors=self.tensors,
             by_row=True,
             penalty=self.keys.penalty,

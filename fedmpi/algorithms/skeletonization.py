@@ -69,7 +69,7 @@ class Skeletonization(Algorithm, name="skeletonization"):
         """Return a Plan that trains or measures the network that is left."""
         keys, (rows, mask) = self.keys, self.units.network(state["units"])
         held = Support(self.layout, "coordinate", mask)
-        part = None if all(map(np.all, rows)) else Submodel(rows=tuple(r.tobytes() for r in rows))
+        part = None if all(map(np.all, rows)) else Submodel.of_rows(rows)
         cut = None if state["units"][: self.units.inputs].all() else mask
         how: dict[str, Any] = {"known": True, "submodel": part, "mask": cut, "update": cut}
         if state["phase"] == 1:

@@ -74,4 +74,4 @@ class Widths(Algorithm):
             for layer, share in zip(self.layout.layers, shares, strict=True)
         ]
         held = Support(self.layout, "coordinate", narrowed(self.layout, rows))
-        return held, Submodel(rows=tuple(keep.tobytes() for keep in rows))
+        return held, Submodel.of_rows(rows)

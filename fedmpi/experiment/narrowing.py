@@ -27,7 +27,7 @@ def check_narrowing(engine: Engine, algorithm: Algorithm, sample: AnyArray) -> N
         rows.append(_without_one(layer, first))
         first = apart and (first if layer.kind == "norm" else not first)
     rows.append(np.ones(layers[-1].rows, bool))
-    part = Submodel(tuple(keep.tobytes() for keep in rows))
+    part = Submodel.of_rows(rows)
     weights = engine.initial_weights
     found = engine.own_outputs(Own(weights, part), sample)
     if not apart:

@@ -137,7 +137,7 @@ def test_rule_plus_exception_is_trimmed_to_two_units(trimmed):
 def test_the_network_gets_smaller_and_says_the_same(trimmed):
     state, made = trimmed.state, trimmed.experiment
     rows, mask = made.algorithm.units.network(state["units"])
-    small = made.engine.networks.of(Submodel(rows=tuple(row.tobytes() for row in rows)))
+    small = made.engine.networks.of(Submodel.of_rows(rows))
     assert small.layout.size == mask.sum() == 2 * (4 + 1) + 2 * 2 + 2
     assert [layer.rows for layer in small.layout.layers] == [2, 2]
     x, _ = made.test.take(np.arange(16))

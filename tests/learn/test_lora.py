@@ -92,7 +92,7 @@ def test_components_that_are_left_out_stay_as_in_the_debug_engine():
 def test_a_smaller_rank_is_the_model_without_some_components():
     made = engine("torch", stirred)
     kept = tuple(np.arange(RANK) < 2 for _ in range(4))
-    part = Submodel(rows=tuple(keep.tobytes() for keep in kept))
+    part = Submodel.of_rows(kept)
     network, weights = made.networks.of(part), made.initial_weights.copy()
     assert network.layout.size == TRAINED // 2
     x, _ = made.data.samples.take(np.arange(6))

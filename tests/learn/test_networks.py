@@ -34,7 +34,7 @@ def part_of(layout, keep):
     rows = [np.ones(layer.rows, bool) for layer in layout.layers]
     for number, dropped in keep.items():
         rows[number][dropped] = False
-    return Submodel(rows=tuple(row.tobytes() for row in rows)), rows
+    return Submodel.of_rows(rows), rows
 
 
 @pytest.mark.parametrize("name", ["fedskel-cifar", "vgg11", "mlp"])
