@@ -94,7 +94,8 @@ def test_a_folder_that_is_missing_or_in_the_place_of_the_picture(runs, tmp_path)
 @pytest.mark.parametrize("name", [r"$\frac$", "_a $1 to $2"])
 def test_a_name_is_no_formula(tmp_path, name):
     pytest.importorskip("matplotlib")
-    runs = [reader.open(sample.write(tmp_path / f"{name}{i}.h5", 2, name=name)) for i in (1, 2)]
+    paths = [tmp_path / f"{name}{i}.h5" for i in (1, 2)]
+    runs = [reader.open(sample.write(path, rounds=2, name=name)) for path in paths]
     draw.draw(runs, tmp_path / "a.svg")
     draw.draw(runs[:1], tmp_path / "b.svg")
     paper.figure(runs, tmp_path / "c.svg")

@@ -74,7 +74,7 @@ def test_ten_thousand_rounds_stay_cheap(new, path, monkeypatch):
 
 
 def test_a_small_run_makes_a_small_file(path):
-    sample.write(path, rounds=20, cohort=20)
+    sample.made(path, rounds=20, cohort=20)
     assert path.stat().st_size < 200_000
 
 

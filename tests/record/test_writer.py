@@ -131,7 +131,7 @@ def test_numbers_of_rounds_only_grow(new):
 
 
 def test_a_target_is_checked_before_anything_is_written(tmp_path, path):
-    sample.write(path)
+    sample.made(path)
     before = path.read_bytes()
     with pytest.raises(ResultError, match="exists; choose another name or add --overwrite"):
         Writer.create(path, **sample.fixed())
@@ -189,15 +189,15 @@ def test_a_link_stays_a_link(tmp_path):
     real = tmp_path / "far.h5"
     link = tmp_path / "near.h5"
     link.symlink_to(real)
-    sample.write(link)
+    sample.made(link)
     assert link.is_symlink()
     assert reader.open(real).status == "finished"
 
 
 @pytest.mark.parametrize("kept", [0, 3, 7])
 def test_a_run_cut_and_continued_equals_one_never_stopped(tmp_path, kept):
-    whole = sample.write(tmp_path / "whole.h5", rounds=7)
-    path = sample.write(tmp_path / "parts.h5", rounds=7)
+    whole = sample.made(tmp_path / "whole.h5", rounds=7)
+    path = sample.made(tmp_path / "parts.h5", rounds=7)
     again = Writer.reopen(path, kept)
     run = reader.open(path)
     assert (run.status, len(run.rounds), len(run.clients)) == ("running", kept, 4 * kept)
@@ -209,14 +209,14 @@ def test_a_run_cut_and_continued_equals_one_never_stopped(tmp_path, kept):
 
 
 def test_the_version_is_that_of_the_last_start(path, monkeypatch):
-    sample.write(path, rounds=2, status="stopped")
+    sample.made(path, rounds=2, status="stopped")
     monkeypatch.setattr(writer, "__version__", "9.9")
     Writer.reopen(path, 2)
     assert reader.open(path).software_version == "9.9"
 
 
 def test_a_run_may_go_on_with_other_ranks(path):
-    sample.write(path, rounds=2, ranks=2, status="stopped")
+    sample.made(path, rounds=2, ranks=2, status="stopped")
     more = Writer.reopen(path, 2, ranks=3)
     more.append(*sample.one_round(2, ranks=3))
     more.finish("stopped")
@@ -230,7 +230,7 @@ def test_a_run_may_go_on_with_other_ranks(path):
 
 
 def test_a_cut_beyond_the_file_is_refused_and_changes_nothing(path):
-    sample.write(path, rounds=3)
+    sample.made(path, rounds=3)
     before = path.read_bytes()
     with pytest.raises(ResultError, match="holds 3 rounds, so it cannot go on after 4"):
         Writer.reopen(path, 4)
