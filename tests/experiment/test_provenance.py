@@ -81,7 +81,7 @@ def test_a_run_over_two_kinds_says_so(second, found):
 
 
 def test_a_processor_may_have_any_name(monkeypatch):
-    """A hypervisor chooses it; what is no UTF-8 is read as a sign that ASCII lacks."""
+    """A hypervisor chooses it, and its bytes may be no UTF-8."""
     name = "Vendor\ufffd® " + "é" * 70
     monkeypatch.setattr(processors, "described", lambda *_: f"model name\t: {name}\nflags\t: fma\n")
     (found,) = provenance.provenance(Serial(), {}, [])["cpu"]

@@ -45,7 +45,7 @@ def test_a_checkpoint_of_another_run_is_not_taken_up(out):
 
 
 def test_the_checkpoint_of_an_overwritten_run_is_gone_or_ignored(out, monkeypatch):
-    """Killed between the new result file and the removal, the run starts anew from its own."""
+    """Killed between the new result file and the removal, the run starts from its own."""
     def killed(_):
         raise KeyboardInterrupt
 

@@ -65,7 +65,7 @@ def test_four_processes_compile_each_signature_once(tmp_path):
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """Return a function that imports the kernels anew, with their cache in a folder, as a start."""
+    """Return a function that imports the kernels again, as a new process would."""
     (tmp_path / "pairs.py").write_text(KERNELS)
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
 

@@ -1,4 +1,4 @@
-"""Twins of kernels/owner.py. Every coordinate of the range is made anew from all ranks."""
+"""Twins of kernels/owner.py. Every coordinate of the range is computed from all ranks."""
 
 import numpy as np
 

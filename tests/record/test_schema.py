@@ -22,9 +22,9 @@ PHASES = "move train reduce step evaluate record wait"
 
 
 def test_schema_md_is_the_printed_table():
-    anew = "from fedmpi.record import schema as s; print(s.manual(), end='')"
+    printed = "from fedmpi.record import schema as s; print(s.manual(), end='')"
     assert (FOLDER / "SCHEMA.md").read_text(encoding="utf-8") == schema.manual(), (
-        f'python -c "{anew}" > fedmpi/record/SCHEMA.md'
+        f'python -c "{printed}" > fedmpi/record/SCHEMA.md'
     )
 
 
