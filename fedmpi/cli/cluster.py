@@ -53,6 +53,10 @@ def submit(args: Namespace) -> None:
     if out.suffix in (".job", ".log"):
         raise ConfigError(f"{out}: the job's files or log have this name; choose a name that "
                           "ends in .h5")
+    kept = snapshot.of(out)
+    if kept == snapshot.of_sweep(out.parent):
+        raise ConfigError(f"{out}: {kept.folder.name} is the folder of a sweep's jobs; choose "
+                          "another name")
     text = text_of(args.config)
     if args.resume:
         resolved = _again(args, out)
@@ -61,7 +65,6 @@ def submit(args: Namespace) -> None:
         if out.exists():
             raise ResultError(f"{out}: exists; continue it with --resume, or choose another name")
         check_target(out)
-    kept = snapshot.of(out)
     _refuse_another(kept, out)
     begun, later = ([], args.overrides) if args.resume else (args.overrides, [])
     files = device_files.by_name(text, args.config, begun)

@@ -28,7 +28,7 @@ def submit(args: Namespace, plan: "Sweep", folder: Path, todo: Sequence[int]) ->
     if args.pack:
         args.tasks_per_node = args.pack
     submission = Submission(args, args.sweep.stem)
-    kept = snapshot.Snapshot(folder / "sweep.job")
+    kept = snapshot.of_sweep(folder)
     jobs = SweepJobs(plan, folder, kept, submission, bool(args.pack), args.parallel)
     if args.dry_run:
         for _, _, text in jobs.arrays(free(kept, todo)[1]):

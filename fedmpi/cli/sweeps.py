@@ -74,7 +74,7 @@ def sweep(args: Namespace) -> int:
     if args.dry_run:
         return 0
     plans.write_table(folder, plan.points)
-    _, lines = free(snapshot.Snapshot(folder / "sweep.job"), todo)
+    _, lines = free(snapshot.of_sweep(folder), todo)
     return _run_here(args, plan, folder, [line - 1 for line in lines])
 
 

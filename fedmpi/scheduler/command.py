@@ -18,6 +18,10 @@ class RefusedError(FedmpiError):
     """The batch system refused a command, so the command had no effect."""
 
 
+class MissingError(RefusedError):
+    """The machine lacks the command of a batch system."""
+
+
 def answer(words: Sequence[str], environ: Environ, without: re.Pattern[str] | None = None) -> str:
     """Return what a command prints on its standard output.
 
@@ -32,8 +36,9 @@ def answer(words: Sequence[str], environ: Environ, without: re.Pattern[str] | No
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "not found" if missing else error.strerror or error
-        raise RefusedError(f"{words[0]}: {reason}; give the same command on a machine of the "
-                           "cluster, or choose another scheduler with --scheduler") from None
+        lacking = MissingError if missing else RefusedError
+        raise lacking(f"{words[0]}: {reason}; give the same command on a machine of the cluster, "
+                      "or choose another scheduler with --scheduler") from None
     except subprocess.TimeoutExpired:
         raise FedmpiError(f"{words[0]}: no answer within {PATIENCE} s; is the scheduler up?"
                           ) from None
@@ -46,6 +51,22 @@ def answer(words: Sequence[str], environ: Environ, without: re.Pattern[str] | No
         reason = "\n".join(said) or f"exit code {done.returncode}"
         raise kind(f"{' '.join(words)}: refused\n{reason}")
     return done.stdout
+
+
+def answer_on_job(words: Sequence[str], environ: Environ, gone: str) -> str:
+    """Return what a command prints about a job; "" if the batch system does not know the job.
+
+    It then refuses the command with a text that matches `gone`. A machine without the command has
+    no jobs either. Raises FedmpiError for any other failure, which says nothing about the job.
+    """
+    try:
+        return answer(words, environ)
+    except MissingError:
+        return ""
+    except RefusedError as error:
+        if re.search(gone, str(error)):
+            return ""
+        raise
 
 
 def handed_in(command: str, script: Path, text: str, pattern: str) -> str:

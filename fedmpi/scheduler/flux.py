@@ -8,10 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedmpi.errors import ConfigError, FedmpiError
-from fedmpi.scheduler.command import Environ, answer, handed_in
+from fedmpi.scheduler.command import Environ, answer, answer_on_job, handed_in
 from fedmpi.scheduler.options import Options, check_extra, refuse, seconds
 
 EXTRA = "--flux"
+GONE = "unknown"  # what flux jobs says about a job that Flux has forgotten
 MARKS = re.compile(r"FLUX_(?!URI$)|PMI_|PMIX_|OMPI_COMM_WORLD_|PRTE_")
 _WORD = re.compile(r"--([a-z][a-z0-9-]*)(?:=[!#-&(-\[\]-~]+)?")
 _OURS = ("output", "error", "wrap", "dry-run", "env", "help")
@@ -73,10 +74,8 @@ def alive(job: str, environ: Environ) -> set[str]:
 
 def state(job: str, task: str, environ: Environ) -> str:
     """Return the word for the state of a job, "" for a job that has ended; see slurm.state."""
-    try:
-        word = answer(["flux", "jobs", "--no-header", "--format={state}", job], environ).strip()
-    except FedmpiError:
-        return ""
+    words = ["flux", "jobs", "--no-header", "--format={state}", job]
+    word = answer_on_job(words, environ, GONE).strip()
     return "" if word == "INACTIVE" else word
 
 

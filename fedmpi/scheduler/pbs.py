@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 from fedmpi.errors import FedmpiError
-from fedmpi.scheduler.command import Environ, answer, handed_in
+from fedmpi.scheduler.command import Environ, answer, answer_on_job, handed_in
 from fedmpi.scheduler.options import Options, check_extra, refuse, seconds
 
 EXTRA = "--qsub"
+GONE = "Unknown Job|has finished"  # what qstat says about a job that has ended
 STATES = {"Q": "QUEUED", "H": "HELD", "W": "WAITING", "R": "RUNNING", "E": "EXITING",
           "S": "SUSPENDED", "U": "SUSPENDED", "B": "RUNNING"}
 MARKS = re.compile(r"PBS_|PMI_|PMIX_|PALS_|OMPI_COMM_WORLD_|PRTE_")
@@ -71,10 +72,7 @@ def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str
 
 def alive(job: str, environ: Environ) -> set[str]:
     """Return the tasks of `job` that are queued or running; see slurm.alive."""
-    try:
-        text = answer(["qstat", "-t", job], environ)
-    except FedmpiError:
-        return set()
+    text = answer_on_job(["qstat", "-t", job], environ, GONE)
     rows = [line.split() for line in text.splitlines() if re.match(r"\d+", line)]
     rows = [row for row in rows if len(row) >= 5 and row[4] not in "FX" and "[]" not in row[0]]
     found = [re.search(r"\[(\d+)\]", row[0]) for row in rows]
@@ -84,10 +82,7 @@ def alive(job: str, environ: Environ) -> set[str]:
 def state(job: str, task: str, environ: Environ) -> str:
     """Return the word for the state of a job, "" for a job that has ended; see slurm.state."""
     name = job if task == "-" else job.replace("[]", f"[{task}]")
-    try:
-        text = answer(["qstat", name], environ)
-    except FedmpiError:
-        return ""
+    text = answer_on_job(["qstat", name], environ, GONE)
     rows = [line.split() for line in text.splitlines() if re.match(r"\d+", line)]
     letters = [row[4] for row in rows if len(row) >= 5 and row[4] not in "FX"]
     return STATES.get(letters[0], letters[0]) if letters else ""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from fedmpi.errors import FedmpiError
-from fedmpi.scheduler.command import Environ, answer, handed_in
+from fedmpi.scheduler.command import Environ, answer, answer_on_job, handed_in
 from fedmpi.scheduler.options import Options, check_extra
 
 EXTRA = "--sbatch"
+GONE = "Invalid job id"  # what squeue says about a job that Slurm has forgotten
 # Marks of the job or step that this process may run in: a new job must not inherit them.
 MARKS = re.compile(r"SLURM_(?!CONF$|MPI_TYPE$|CLUSTERS$)|SRUN_|PMI_|PMIX_|OMPI_COMM_WORLD_|PRTE_")
 _WORD = re.compile(r"--([a-z][a-z0-9-]*)(?:=[!#-&(-\[\]-~]+)?")  # no space, quote or backslash
@@ -62,11 +63,12 @@ def submit(script: Path, environ: Environ, tasks: int | None = None) -> list[str
 
 
 def alive(job: str, environ: Environ) -> set[str]:
-    """Return the queued or running tasks of `job` as texts; "-" stands for a job without tasks."""
-    try:
-        text = answer(["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"], environ)
-    except FedmpiError:  # Slurm has forgotten the job, or is down; then sbatch fails too
-        return set()
+    """Return the queued or running tasks of `job` as texts; "-" stands for a job without tasks.
+
+    Raises FedmpiError if Slurm does not answer.
+    """
+    words = ["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"]
+    text = answer_on_job(words, environ, GONE)
     return {line.strip().replace("N/A", "-") for line in text.splitlines()}
 
 
@@ -74,13 +76,11 @@ def state(job: str, task: str, environ: Environ) -> str:
     """Return Slurm's word for the state of a job and the reason, such as "PENDING (Priority)".
 
     `task` is the task of a job array, "-" for a plain job. Returns "" if Slurm does not list the
-    job or does not answer.
+    job. Raises FedmpiError if Slurm does not answer.
     """
     name = job if task == "-" else f"{job}_{task}"
-    try:
-        text = answer(["squeue", "--noheader", f"--jobs={name}", "--format=%T %r"], environ)
-    except FedmpiError:
-        return ""
+    words = ["squeue", "--noheader", f"--jobs={name}", "--format=%T %r"]
+    text = answer_on_job(words, environ, GONE)
     word, _, reason = text.strip().partition("\n")[0].partition(" ")
     return f"{word} ({reason})" if reason not in ("", "None") else word
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from fedmpi import user_code
-from fedmpi.errors import ConfigError, ResultError, unwritable
+from fedmpi.errors import ConfigError, FedmpiError, ResultError, unwritable
 from fedmpi.record.atomic import write_text
 from fedmpi.record.flock import has_path, try_lock
 from fedmpi.scheduler import SCHEDULERS, in_job
 from fedmpi.scheduler.command import Environ, RefusedError
 
+UNKNOWN = "in an unknown state, since the scheduler does not answer"
 QUEUED = ("PENDING", "QUEUED", "HELD", "WAITING", "DEPEND", "PRIORITY", "SCHED")
 
 
@@ -110,15 +111,27 @@ class Snapshot:
                 raise
 
     def alive(self, environ: Environ) -> dict[str, str]:
-        """Return {line: job} of the lines whose jobs are queued or running; "-" without a table."""
+        """Return {line: job} of the lines whose jobs are queued or running; "-" without a table.
+
+        Raises FedmpiError if the scheduler does not answer, since a job might be submitted twice.
+        """
         found: dict[str, str] = {}
         asked: dict[str, set[str]] = {}
         for name, job, task, lines in self.submitted():
             if job not in asked:
-                asked[job] = SCHEDULERS[name].alive(job, environ)
+                asked[job] = self._tasks(name, job, environ)
             if asked[job] & {task, "-"} or (task == "-" and asked[job]):
                 found |= dict.fromkeys(lines.split(","), job)
         return found
+
+    def _tasks(self, scheduler: str, job: str, environ: Environ) -> set[str]:
+        """Return the queued or running tasks of a job on the list."""
+        try:
+            return SCHEDULERS[scheduler].alive(job, environ)
+        except FedmpiError as error:
+            raise FedmpiError(f"{self.record}: it is unknown whether job {job} waits or runs, so "
+                              "nothing is started; give the same command again later\n"
+                              f"{error}") from None
 
     def submitted(self) -> list[list[str]]:
         """Return (scheduler, job, task, lines) of all jobs on the list, the oldest first."""
@@ -137,6 +150,11 @@ def of(out: Path) -> Snapshot:
     return Snapshot(Path(f"{_stem(out)}.job"))
 
 
+def of_sweep(folder: Path) -> Snapshot:
+    """Return the Snapshot of the sweep in a folder, a name that `submit` refuses to other jobs."""
+    return Snapshot(folder / "sweep.job")
+
+
 def log_of(out: Path) -> Path:
     """Return the path of the log of the jobs that write the result file `out`."""
     return Path(f"{_stem(out)}.log")
@@ -150,16 +168,24 @@ def _stem(out: Path) -> Path:
 def state_of(out: Path, environ: Environ) -> tuple[str, str] | None:
     """Return (job, state) of the newest job that writes the result file `out`.
 
-    The state is the scheduler's word and reason, "" for a job that is neither queued nor running.
-    Returns None if no job was submitted for `out`, alone or as a point of a sweep.
+    The state is the scheduler's word and reason, "" for a job that is neither queued nor running,
+    and UNKNOWN if the scheduler does not answer. Returns None if no job was submitted for `out`,
+    alone or as a point of a sweep.
     """
     kept, line = of(out), "-"
-    if not kept.record.exists():
-        kept, line = Snapshot(out.parent / "sweep.job"), _line_of(out)
+    if not kept.record.exists() or kept == of_sweep(out.parent):
+        kept, line = of_sweep(out.parent), _line_of(out)
     rows = [row for row in kept.submitted() if line in row[3].split(",")]
-    states = [(job, SCHEDULERS[name].state(job, task, environ)) for name, job, task, _ in rows[-2:]]
+    states = [(job, _state(name, job, task, environ)) for name, job, task, _ in rows[-2:]]
     # A job may submit the next before it ends: the newest job with a state counts.
     return next((found for found in reversed(states) if found[1]), states[-1] if states else None)
+
+
+def _state(scheduler: str, job: str, task: str, environ: Environ) -> str:
+    try:
+        return SCHEDULERS[scheduler].state(job, task, environ)
+    except FedmpiError:
+        return UNKNOWN
 
 
 def queued(state: str) -> bool:
@@ -168,7 +194,7 @@ def queued(state: str) -> bool:
 
 
 def check_no_job_waits(out: Path, environ: Environ) -> None:
-    """Raise ResultError if a queued job will write `out`.
+    """Raise ResultError if a queued job will write `out`, or if this is unknown.
 
     `environ` is the environment. Inside a job nothing is checked, since thousands of jobs would
     query the scheduler.
@@ -179,6 +205,10 @@ def check_no_job_waits(out: Path, environ: Environ) -> None:
     if queued(state):
         raise ResultError(f"{out}: job {job}, which is {state}, waits in the queue to write it; "
                           "wait for it, or end it first")
+    if state == UNKNOWN:
+        raise ResultError(f"{out}: job {job} may wait in the queue to write it, and the scheduler "
+                          "does not answer; give the same command again later, or choose another "
+                          "name")
 
 
 def _line_of(out: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from fedmpi.config import parse
 from fedmpi.errors import ConfigError, typed
 from fedmpi.record.atomic import write_text
-from fedmpi.scheduler.snapshot import Snapshot
+from fedmpi.scheduler.snapshot import of_sweep
 from fedmpi.text_file import text_of
 from fedmpi.toml_text import inline, leaves
 
@@ -100,7 +100,7 @@ def write_table(folder: str | PathLike[str], points: Sequence[Point]) -> Path:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise ConfigError(f"{path}: {reason}; choose another folder") from None
     if not text.startswith(old):
-        jobs = [row[1] for row in Snapshot(path.with_name("sweep.job")).submitted()]
+        jobs = [row[1] for row in of_sweep(path.parent).submitted()]
         if jobs:
             raise ConfigError(
                 f"{path}: holds another sweep, which its jobs may still read "

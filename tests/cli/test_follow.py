@@ -11,10 +11,15 @@ from fedmpi import cli
 from fedmpi.cli import follow
 from fedmpi.errors import ResultError
 from fedmpi.record import heartbeat, reader
-from fedmpi.scheduler import NUMBERS
+from fedmpi.scheduler import NUMBERS, snapshot
 from tests.record import sample
 
-SQUEUE = '#!/bin/bash\n[[ -s $STATE ]] || exit 1\n[[ $* == *--jobs=4711* ]] && cat "$STATE"\n'
+SQUEUE = """\
+#!/bin/bash
+[[ -s $STATE ]] || { echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }
+[[ $(<"$STATE") != down ]] || { echo "slurm_load_jobs error: Socket timed out" >&2; exit 1; }
+[[ $* == *--jobs=4711* ]] && cat "$STATE"
+"""
 
 
 @pytest.fixture
@@ -121,16 +126,42 @@ def test_what_cannot_be_followed_is_named(watch, queue, tmp_path, capsys):
     assert "the run is no longer alive" in capsys.readouterr().err
 
 
-def test_a_point_of_a_sweep_is_known_by_its_line(queue, tmp_path):
-    from fedmpi.scheduler import snapshot
+def test_a_scheduler_that_does_not_answer_says_nothing_about_the_job(
+    watch, queue, tmp_path, capsys
+):
+    """A job that waited was said to have ended."""
+    queue("PENDING Priority\n")
 
+    def ends():
+        queue("")
+        sample.write(tmp_path / "a.h5", status="finished")
+
+    assert watch(lambda: queue("down\n"), lambda: None, ends) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "a.h5  waits for job 4711 PENDING (Priority)"
+    assert lines[1] == f"a.h5  waits for job 4711 {snapshot.UNKNOWN}"
+
+
+def test_a_run_whose_job_may_still_wait_is_refused(queue, tmp_path, monkeypatch):
+    for name in NUMBERS:
+        monkeypatch.delenv(name, raising=False)
+    for answer, said in (("down\n", "may wait in the queue"), ("PENDING\n", "which is PENDING")):
+        queue(answer)
+        with pytest.raises(ResultError, match=f"job 4711,? {said}"):
+            snapshot.check_no_job_waits(tmp_path / "a.h5", os.environ)
+    queue("")
+    snapshot.check_no_job_waits(tmp_path / "a.h5", os.environ)
+    snapshot.check_no_job_waits(tmp_path / "a.h5", {"PATH": str(tmp_path / "nowhere")})
+
+
+def test_a_point_of_a_sweep_is_known_by_its_line(queue, tmp_path):
     queue("RUNNING None\n")
     (tmp_path / "sweep.job").mkdir()
     (tmp_path / "sweep.job/submitted").write_text("slurm 4711 0 1\nslurm 4711 1 2,3\n")
-    (tmp_path / "points.tsv").write_text("file\trun.seed\np1.h5\t1\np2.h5\t2\n")
+    (tmp_path / "points.tsv").write_text("file\trun.seed\np1.h5\t1\np2.h5\t2\nsweep.h5\t3\n")
     found = [snapshot.state_of(tmp_path / name, os.environ)
-             for name in ("p1.h5", "p2.h5", "p4.h5")]
-    assert found == [("4711", "RUNNING"), ("4711", "RUNNING"), None]
+             for name in ("p1.h5", "p2.h5", "p4.h5", "sweep.h5")]
+    assert found == [("4711", "RUNNING"), ("4711", "RUNNING"), None, ("4711", "RUNNING")]
 
 
 def test_a_terminal_gets_one_line_that_fits(capsys, monkeypatch):

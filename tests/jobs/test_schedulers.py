@@ -50,7 +50,7 @@ run*) exit 1 ;;
 *batch*) echo f4712 ;;
 "jobs --no-header --format={state} f4711") echo SCHED ;;
 "jobs --no-header --format={state} f4710") echo INACTIVE ;;
-jobs*) exit 1 ;;
+jobs*) echo "flux-jobs: ERROR: JobID ${*: -1} unknown" >&2; exit 1 ;;
 esac
 """,
 }
@@ -239,6 +239,7 @@ def test_which_tasks_wait_or_run(env, tmp_path):
     assert pbs.alive("4713[].pbs01", env) == {"1"}
     assert pbs.alive("1.pbs01", env) == set()
     assert (flux.alive("f4711", env), flux.alive("f4710", env)) == ({"-"}, set())
+    assert (flux.alive("f1", env), pbs.state("1.pbs01", "-", env)) == (set(), "")
     assert (pbs.most_tasks(env), flux.most_tasks(env)) == (250, None)
     kept = Snapshot(tmp_path / "s.job")
     kept.folder.mkdir()
@@ -247,6 +248,23 @@ def test_which_tasks_wait_or_run(env, tmp_path):
     kept.note("pbs", ["4711.pbs01"], [(0, [5])])  # one task is no array there
     assert kept.alive(env) == {
         "7": "4713[].pbs01", "9": "4713[].pbs01", "1": "f4711", "5": "4711.pbs01"}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_command_that_fails_is_no_answer(tmp_path, name):
+    """Each failure counted as an empty queue, and the same points were submitted twice."""
+    for command in ("squeue", "qstat", "flux"):
+        (tmp_path / command).write_text("#!/bin/bash\necho 'cannot connect' >&2\nexit 1\n")
+        (tmp_path / command).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    kept = Snapshot(tmp_path / "s.job")
+    kept.folder.mkdir()
+    kept.note(name, ["17"], [("-", ())])
+    with pytest.raises(FedmpiError, match=r"whether job 17 waits or runs.*\n.*\ncannot connect"):
+        kept.alive(env)
+    with pytest.raises(FedmpiError, match="cannot connect"):
+        SCHEDULERS[name].state("17", "-", env)
+    assert kept.alive({"PATH": str(tmp_path / "nowhere")}) == {}  # another machine
 
 
 def test_arrays_of_each():

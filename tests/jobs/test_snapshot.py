@@ -48,7 +48,7 @@ def test_a_folder_whose_name_is_not_utf8_takes_jobs(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(folder)
     (folder / "a.toml").write_text("")
     (folder / "s.toml").write_text('base = "a.toml"\n')
-    for name, text in (("sbatch", 'cp "$2" here; echo 4711'), ("squeue", "exit 1")):
+    for name, text in (("sbatch", 'cp "$2" here; echo 4711'), ("squeue", "exit 0")):
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

@@ -19,6 +19,15 @@ echo "$*" >>"$NOTES"
 echo "4711;cluster"
 """
 
+SQUEUE = """\
+#!/bin/bash
+[[ $QUEUED != "?" ]] || {
+    echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
+[[ $* == *"--jobs=$QUEUED "* ]] || {
+    echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }
+echo N/A
+"""
+
 
 @pytest.fixture
 def submit(run_fedmpi, tmp_path):
@@ -26,8 +35,7 @@ def submit(run_fedmpi, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sbatch").write_text(SBATCH)
     (tmp_path / "bin/sbatch").chmod(0o755)
-    squeue = '#!/bin/bash\n[[ $* == *"--jobs=$QUEUED "* ]] || exit 1\necho N/A\n'
-    (tmp_path / "bin/squeue").write_text(squeue)
+    (tmp_path / "bin/squeue").write_text(SQUEUE)
     (tmp_path / "bin/squeue").chmod(0o755)
     (tmp_path / "a.toml").write_text('[run]\nname = "Lambda = 0.1 (first)"\nrounds = 3\n')
 
@@ -119,10 +127,19 @@ def test_a_file_that_a_job_would_not_find_is_refused(tmp_path, monkeypatch):
         digests({}, [name], place)
 
 
+def test_the_folder_of_a_sweeps_jobs_is_no_folder_of_another_job(submit):
+    """`submit -o sweep.h5` in the folder of a sweep wrote over the sweep's configuration."""
+    done = submit("-o", "sweep.h5")
+    assert done.returncode == 2 and "sweep.job is the folder of a sweep's jobs" in done.stderr
+
+
 def test_a_second_job_for_one_result_is_refused(submit, tmp_path):
     assert submit(QUEUED="4711").returncode == 0
     done = submit(QUEUED="4711")
     assert done.returncode == 1 and "job 4711, which is queued or runs, writes it" in done.stderr
+    done = submit(QUEUED="?")
+    assert done.returncode == 1 and "whether job 4711 waits or runs, so nothing is" in done.stderr
+    assert "Unable to contact slurm controller" in done.stderr
     assert submit(QUEUED="").returncode == 0
 
 
