@@ -195,7 +195,7 @@ def _point(case: tuple[str, Values], grid: Values, seed: int | None, fixed: Valu
     """Return the point of a case (name, values), one value for each axis, and a seed or None."""
     ends = [key.rpartition(".")[2] for key in grid]
     shown = [end if ends.count(end) == 1 else key for end, key in zip(ends, grid, strict=True)]
-    said = [value.strip('"./') for value in grid.values()]
+    said = [value.strip('"./[]{} ') for value in grid.values()]
     parts = [case[0], *(f"{key}={value}" for key, value in zip(shown, said, strict=True))]
     parts += [] if seed is None else [f"seed={seed}"]
     name = "_".join(re.sub(r"[^A-Za-z0-9.=+-]+", "-", part).strip("-.") for part in parts if part)

@@ -36,6 +36,11 @@ def names(tree):
     return [point.name for point in sweep.points(tree, "s.toml")]
 
 
+def test_the_brackets_of_a_list_leave_no_minus():
+    found = names({"grid": {"model": {"hidden": [[3], -3, [3, 4], ["a", "b"]]}}})
+    assert found == ["hidden=3", "hidden=-3", "hidden=3-4", "hidden=a-b"]
+
+
 def test_points_are_seeds_times_cases_times_grid():
     tree = {
         "seeds": [3, 4],
