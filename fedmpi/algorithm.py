@@ -146,6 +146,11 @@ class Algorithm(ABC):
         """Return whether a step needs reports of its own round, which excludes mode "async"."""
         return False
 
+    @classmethod
+    def targets(cls, keys: Any) -> tuple[str, ...]:
+        """Return the kinds of targets with which the method works (learn/losses.py)."""
+        return ("class", "tokens", "labels", "numbers")
+
     def rng_for(self, purpose: str, round: int, client: int = 0) -> np.random.Generator:
         """Return this run's random stream for a purpose, a round and a client."""
         return rng_for(self.setting.seed, purpose, round, client)

@@ -81,6 +81,11 @@ class Candidates(Algorithm):
         """Return whether there is a choice: statistics of two candidates must not be mixed."""
         return keys.candidates > 1
 
+    @classmethod
+    def targets(cls, keys: Keys) -> tuple[str, ...]:
+        """Return the kinds of targets that have an accuracy, or all kinds if there is no choice."""
+        return ("class", "tokens") if keys.candidates > 1 else super().targets(keys)
+
     def message(self, job: Job, report: Report) -> dict[str, Part]:
         """Return the statistics, or the accuracies of the candidates in the first coordinates."""
         parts, count = super().message(job, report), self.keys.candidates

@@ -40,6 +40,11 @@ class SubFedAvg(PersonalMask, name="sub-fedavg"):
         distance: float = Field(1e-4, ge=0, le=1)  # distance of masks above which a client prunes
         target: float = Field(0.5, ge=0, le=1)  # share of the weights at which pruning ends
 
+    @classmethod
+    def targets(cls, keys: Section) -> tuple[str, ...]:
+        """Return the kinds of targets that have an accuracy."""
+        return ("class", "tokens")
+
     def plan(self, state: State, round: int, client: int) -> Plan:
         """Return a Plan of the weights in the client's mask, both ways."""
         mask = self.mask_of(client)

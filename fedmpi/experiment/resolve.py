@@ -16,7 +16,7 @@ from fedmpi.algorithms import ALGORITHMS
 from fedmpi.errors import ConfigError, UnknownKeyError, either, nearest_key
 from fedmpi.experiment.device_files import with_contents
 from fedmpi.learn.data import DATASETS
-from fedmpi.learn.losses import LOSSES, Loss
+from fedmpi.learn.losses import KINDS, LOSSES, Loss
 from fedmpi.learn.metrics import METRICS, column_of
 from fedmpi.learn.models import options_of
 from fedmpi.learn.partitions import PARTITIONS
@@ -125,6 +125,7 @@ def of_config(config: configuration.Config, text: str, place: str) -> Resolved:
     data, partition = _data_keys(config.data, place)
     model = options_of(config.model.name, config.model.own_keys(), place)
     loss, metrics = _loss_and_metrics(config.model, place)
+    _check_targets(config, cls.targets(keys), loss, place)
     return Resolved(
         config, text, cls, keys, selector, selector_keys, stages, model, data, partition, loss,
         metrics,
@@ -149,6 +150,19 @@ def _loss_and_metrics(section: ModelSection, place: str) -> tuple[Loss, dict[str
             raise ConfigError(f"{place}: model.metrics: two columns would have the name "
                               f"{column!r}; leave out or rename a metric")
     return loss, metrics
+
+
+def _check_targets(
+    config: configuration.Config, fitting: Sequence[str], loss: Loss, place: str
+) -> None:
+    """Raise ConfigError if the method works only with targets of other kinds than the loss."""
+    if loss.target not in fitting:
+        raise ConfigError(
+            f"{place}: algorithm.name = {config.algorithm.name!r}: is for data with "
+            f"{either([KINDS[kind] for kind in fitting])}, but data.name = {config.data.name!r} "
+            f"with model.loss = {config.model.loss!r} has {KINDS[loss.target]}; take other data, "
+            "or a method for all kinds, such as fedavg"
+        )
 
 
 def _selector(

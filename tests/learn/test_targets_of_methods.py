@@ -1,10 +1,13 @@
 """What methods that need classes do with other targets, and the classes that each client holds."""
 
+import re
+
 import numpy as np
 import pytest
 
 import fedmpi
 from fedmpi.errors import ConfigError
+from fedmpi.experiment.resolve import of_tree
 from fedmpi.learn import held_classes as module
 from fedmpi.learn.data.dataset import Dataset
 from fedmpi.learn.held_classes import held_classes
@@ -24,6 +27,13 @@ def numbers(root):
     """Three numbers of each sample."""
     half = FEATURES, FEATURES[:, :3]
     return Dataset.of("numbers", "features", half, half, 3, target="numbers")
+
+
+@fedmpi.dataset
+def labels(root):
+    """Three labels of each sample."""
+    half = FEATURES, LABELS.astype(np.float32)
+    return Dataset.of("labels", "features", half, half, 3, target="labels")
 
 
 @pytest.mark.parametrize("block", [2, 100])
@@ -54,6 +64,26 @@ def test_without_classes_nothing_is_masked_in_silence(name, data, loss):
             "model": {"name": "mlp", "hidden": [3], "loss": loss}}  # fmt: skip
     with pytest.raises(ConfigError, match=f"{name}: sets the outputs of classes"):
         assemble_tree(tree)
+
+
+@pytest.mark.parametrize("name", ["lotteryfl", "sub-fedavg", "fedtiny"])
+@pytest.mark.parametrize(("target", "loss", "kind"), [
+    ("numbers", "mse", "numbers"), ("labels", "bce", "labels of 0 or 1"),
+])  # fmt: skip
+def test_a_method_that_measures_accuracies_is_refused_before_any_round(name, target, loss, kind):
+    """It was refused in round 0 or later, by a message that did not name it."""
+    tree = {"data": {"name": f"{__name__}:{target}"}, "algorithm": {"name": name},
+            "model": {"name": "mlp", "hidden": [3], "loss": loss}}  # fmt: skip
+    message = (f"algorithm.name = '{name}': is for data with classes or tokens, but data.name = "
+               f"'{__name__}:{target}' with model.loss = '{loss}' has {kind}; take other data")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        of_tree(tree)
+
+
+def test_fedtiny_without_a_choice_needs_no_accuracies():
+    tree = {"data": {"name": f"{__name__}:numbers"}, "model": {"name": "mlp", "loss": "mse"},
+            "algorithm": {"name": "fedtiny", "candidates": 1}}  # fmt: skip
+    assert of_tree(tree).loss.target == "numbers"
 
 
 @pytest.mark.parametrize("engine", ["kernels", "torch", "batched", "debug"])
