@@ -69,6 +69,7 @@ def save_checkpoint(
         "virtual_time": simulation.virtual_time,
         "wall_time": wall_time,
         "parameters": simulation.experiment.layout.size,
+        "begun": simulation.begun,
     }
     writer.commit()
     with checkpoint.writing(checkpoint.path_of(out), facts) as put:
@@ -157,18 +158,21 @@ def _check_model(saved: Checkpoint, size: int) -> None:
 
 
 def _check_state(saved: Checkpoint, simulation: Simulation) -> None:
-    """Raise ResultError if the state in a checkpoint lacks an entry of the method's first state.
+    """Raise ResultError if the method or the selector needs an entry that the checkpoint lacks.
 
-    fedmpi's own methods keep all entries; a user's method may drop one, so it is not checked.
+    fedmpi's own keep all entries. A user's may drop one after its first round, so it is compared
+    with the names with which the run began, which an older fedmpi did not store.
     """
-    own = not type(simulation.algorithm).__module__.startswith("fedmpi.")
-    missing = sorted(simulation.state.keys() - by_part(saved)["algorithm"].keys())
-    if missing and not own:
-        raise ResultError(
-            f"{saved.path}: the state of {simulation.algorithm.name} lacks {', '.join(missing)}, "
-            "which the version that wrote it did not keep; resume with that version, or run the "
-            "experiment again"
-        )
+    experiment = simulation.experiment
+    begun = saved.fact("begun", dict) if "begun" in saved.facts else simulation.begun
+    for part, name in (("algorithm", experiment.config.algorithm.name),
+                       ("selector", experiment.config.clients.selection)):
+        names = begun[part] if ":" in name else by_part(saved)[part]
+        if missing := sorted({*simulation.begun[part]} - {*names}):
+            raise ResultError(
+                f"{saved.path}: the state of {name} lacks {', '.join(missing)}, which the code "
+                "that wrote it did not keep; resume with that code, or run the experiment again"
+            )
 
 
 def _place_memories(simulation: Simulation, saved: Checkpoint) -> None:

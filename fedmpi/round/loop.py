@@ -53,6 +53,8 @@ class Simulation:
         True on all ranks once any of them was asked to stop.
     memories : ClientStore
         The memories that the clients of this rank keep between rounds.
+    begun : dict of lists
+        The names of the arrays with which the "algorithm" and the "selector" began.
     record_seconds : float
         Measured seconds that the caller spent on recording the last round.
 
@@ -82,6 +84,7 @@ class Simulation:
         overlap, selected = experiment.config.collective.overlap, experiment.config.selected
         self._early_sums = EarlySums(overlap, comm, self.algorithm, selected)
         self._placement = Placement(experiment, comm)
+        self.begun = {part: sorted(self.arrays()[part]) for part in ("algorithm", "selector")}
 
     def round(self) -> columns.RoundRecord | None:
         """Run the next round; return its RoundRecord, the same on all ranks. Collective.

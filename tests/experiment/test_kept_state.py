@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fedmpi
 from fedmpi.comm.base import Serial
 from fedmpi.errors import ResultError
 from fedmpi.experiment import resolve
@@ -94,6 +95,61 @@ def test_a_state_that_lacks_what_its_method_starts_with_is_refused(tmp_path, nam
     with checkpoint.writing(path, kept.facts) as put:
         for array in kept.arrays:
             put.array(array, kept.arrays[array])
-    said = f"the state of {name} lacks {entry}, .*; resume with that version, or run"
+    said = f"the state of {name} lacks {entry}, .*; resume with that code, or run"
     with pytest.raises(ResultError, match=said):
         execute(given, Serial(), Start(out=out, resume=True), lambda *_: None, NoSignals())
+
+
+class Renames(fedmpi.Algorithm):
+    """FedAvg with an entry that a test renames; `start` also has one that the first step drops."""
+
+    entry = "pull"
+
+    def start(self, weights):
+        return {"weights": weights, "first": weights, self.entry: np.zeros(1)}
+
+    def plan(self, state, round, client):
+        everything = fedmpi.Support.all(self.layout)
+        return fedmpi.Plan(down=everything, up=everything, proximal=float(state[self.entry][0]))
+
+    def step(self, state, sums, round):
+        return {"weights": sums["weights"].mean(state["weights"]), self.entry: state[self.entry]}
+
+
+class Asks(fedmpi.Selector):
+    """Asks the first clients, and stores an array that a test renames."""
+
+    entry = "asked"
+
+    def __init__(self, keys, seed, clients):
+        super().__init__(keys, seed, clients)
+        self.asked = np.zeros(clients)
+
+    def select(self, round, world, number, in_turn):
+        return np.flatnonzero(world.sizes)[:number]
+
+    def arrays(self):
+        return {self.entry: self.asked}
+
+    def restore(self, arrays):
+        self.asked = arrays[self.entry]
+
+
+@pytest.mark.parametrize("changed", [None, Renames, Asks])
+def test_a_users_state_that_was_renamed_is_refused(tmp_path, monkeypatch, changed):
+    """With --force the run went on, and ended in a KeyError."""
+    tree = {"algorithm": {"name": f"{__name__}:Renames"},
+            "run": {"rounds": 3, "checkpoint_every": 1, "checkpoint_share": 1.0},
+            "clients": {"number": 4, "per_round": 2, "selection": f"{__name__}:Asks"},
+            "data": {"name": "digits"}, "model": {"name": "mlp", "hidden": [8]}}
+    given, out = resolve.of_tree(tree), tmp_path / "out.h5"
+    with pytest.raises(KilledError):
+        execute(given, Serial(), Start(out=out), killed_after(2), NoSignals())
+    start = Start(out=out, resume=True, force=True)
+    if changed is None:  # the entry that the method itself drops is no fault
+        execute(given, Serial(), start, lambda *_: None, NoSignals())
+        return
+    monkeypatch.setattr(changed, "entry", "other")
+    said = f"the state of {__name__}:{changed.__name__} lacks other, .*; resume with that code, or"
+    with pytest.raises(ResultError, match=said):
+        execute(given, Serial(), start, lambda *_: None, NoSignals())
