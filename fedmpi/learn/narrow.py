@@ -44,10 +44,11 @@ def _check_weight(part: nn.Module) -> None:
 
 def _check_groups(part: nn.Module, name: str, keep: Bools) -> None:
     """Raise ConfigError if rows of a grouped layer would read the channels of other groups."""
-    if getattr(part, "groups", 1) > 1 and not keep.all():
+    groups = getattr(part, "groups", 1) * getattr(part, "num_groups", 1)
+    if groups > 1 and not keep.all():
         raise ConfigError(
-            f"model: layer {name} has {part.groups} groups, so its rows do not read the same "
-            "channels; narrow networks need convolutions with one group"
+            f"model: layer {name} has {groups} groups, so its rows do not read the same channels; "
+            "narrow networks need convolutions and GroupNorms with one group"
         )
 
 

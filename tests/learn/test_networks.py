@@ -1,5 +1,7 @@
 """Smaller networks: their weights lie in the model's, and removed rows leave outputs alone."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -131,19 +133,19 @@ def test_a_network_that_begins_with_a_norm_loses_rows_behind_it():
     np.testing.assert_allclose(found, nets.whole.backend.outputs(weights, sample), atol=1e-6)
 
 
-def test_rows_of_a_convolution_with_groups_cannot_be_removed():
-    """Those that are left came to read the channels of other groups."""
-
-    def grouped():
-        parts = nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 3)
-        return nn.Sequential(*parts)
-
-    module = grouped()
+@pytest.mark.parametrize(("parts", "number"), [
+    ([nn.Conv2d(4, 4, 3, groups=2)], 0),
+    ([nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4)], 1),
+])  # fmt: skip
+def test_rows_of_layers_with_groups_cannot_be_removed(parts, number):
+    """Those that are left came to read the channels of other groups, if these divide them."""
+    module = nn.Sequential(*parts, nn.Flatten(), nn.Linear(4, 3))
     layout = layout_of(module, torch.zeros(1, 4, 3, 3))
-    rows = [np.array([False, True, True, True]), np.ones(3, bool)]
-    with pytest.raises(ConfigError, match="layer 0 has 2 groups, so its rows do not read the same"):
-        narrow(module, layout, rows)
-    narrow(module, layout, [np.ones(4, bool), np.ones(3, bool)])
+    rows = [np.array([False, True, True, False]), *[np.ones(4, bool)] * number, np.ones(3, bool)]
+    said = f"layer {number} has 2 groups, so its rows do not read the same"
+    with pytest.raises(ConfigError, match=said):
+        narrow(copy.deepcopy(module), layout, rows)
+    narrow(module, layout, [np.ones(layer.rows, bool) for layer in layout.layers])
 
 
 def test_a_module_that_has_no_weight_is_refused_with_the_names_of_its_statistics():
