@@ -154,7 +154,7 @@ class Plan:
     readjust : tuple of (int, float)
         Pairs of a step, from 1, and a share. At this step the share of each tensor's kept entries
         is replaced in `mask` and `update`: the smallest are pruned, and the pruned entries with
-        the largest gradients are grown.
+        the largest gradients are grown. Grown entries start at 0, without momentum.
     grow : float32[P], optional
         Ranks the entries to grow in `readjust`, in place of the gradient.
     reallocate : bool

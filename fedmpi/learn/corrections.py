@@ -152,7 +152,7 @@ class Measured(Correction):
 
 
 class Readjusted(Correction):
-    """`readjust`: at some steps a part of the mask is replaced; the new weights start at 0."""
+    """`readjust`: at some steps a part of the mask is replaced; new weights and moments are 0."""
 
     def __init__(self, plan: Plan, network: "Network") -> None:
         self._plan, self._network, self._at = plan, network, dict(plan.readjust)

@@ -201,7 +201,8 @@ class DebugSteps:
         old, moved = self.mask, self.weights - self.start
         new = readjusted(self.layout, self.plan, old, self.weights, grad, share, moved)
         self.mask = new
-        self.weights[new != old] = 0.0
+        for values in (self.weights, self.first, self.second):
+            values[new != old] = 0.0
         self.may_move = (self.may_move | (new > old)) & (new >= old)
         if "mask" in self.plan.statistics:
             self.statistics["mask"] = new.numpy().astype(np.uint8)

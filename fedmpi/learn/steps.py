@@ -155,7 +155,12 @@ class Steps:
         return held_of(self.layout, self._plan.tensors, self.mask)
 
     def take_mask(self, mask: Flags, free: Flags) -> None:
-        """Continue with another mask uint8[P'], and move only where `free` uint8[P'] is 1."""
+        """Continue with another mask uint8[P'], and move only where `free` uint8[P'] is 1.
+
+        Where the mask differs, the optimiser forgets the steps before.
+        """
+        for moment in (self._first, self._second):
+            moment[mask != self.mask] = 0
         self.mask, self.free, self._edges = mask, free, edges_of(free)
         self._backward = replace(self._backward, mask=mask, update=None)
 

@@ -185,6 +185,19 @@ def test_a_mask_is_readjusted_at_the_first_step():
     assert report.weights.tolist() == [0.75, 0.0, 0.0]
 
 
+def test_an_entry_that_is_grown_again_has_no_momentum():
+    """That of its steps before it was pruned moved it away from 0."""
+    layout = Layout((Tensor("a.weight", (3, 1), 0, 0, 3, True),), (Layer("a", "linear", 3, 3),))
+    mask = np.array([1, 0, 1], np.uint8)
+    _, report = train(
+        layout, mask=mask, update=mask, tensors=(0,), readjust=((2, 0.5), (3, 0.5)), samples=6,
+        start=np.array([3, 0, 1], np.float32), statistics=("mask",),
+        local={"momentum": 0.5, "lr": 0.25},
+    )  # fmt: skip
+    assert report.statistics["mask"].tolist() == [1, 0, 1]
+    assert report.weights.tolist() == [0.515625, 0.0, 0.0]
+
+
 def test_statistics_are_summed_over_the_steps():
     wanted = ("activations", "relevance", "squares", "gradient")
     _, report = train(samples=4, statistics=wanted)

@@ -32,6 +32,12 @@ class ChunkOptimizer:
             if values is not None:
                 values[slot] = 0
 
+    def forget(self, slot: int, kept: Tensor) -> None:
+        """Set a client's moments to 0 where `kept` bool[P], on the CPU, is False."""
+        for values in (self._first, self._second):
+            if values is not None:
+                values[slot, : len(kept)] *= kept.to(values.device)
+
     def move(self, weights: Tensor, grad: Tensor, moving: Tensor | None) -> None:
         """Take a step of all clients, in place, where `moving` bool[K, size]; None: everywhere."""
         self._count += 1

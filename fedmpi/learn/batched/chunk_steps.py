@@ -263,7 +263,9 @@ class ChunkSteps:
             old, plan = old.astype(np.uint8), self._plans[slot]
             new = moved_mask(self._network, plan, steps[slot], old, here, start, grad)
             self._put(moving, slot, (free | (new > old)) & (new >= old))
-            self.weights[slot, :size] *= torch.tensor(new == old).to(self.weights.device)
+            same = torch.tensor(new == old)
+            self.weights[slot, :size] *= same.to(self.weights.device)
+            self._optimizer.forget(slot, same)
             self._put(mask, slot, new)
             self.sums.keep("mask", slot, new)
 
