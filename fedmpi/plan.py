@@ -109,9 +109,10 @@ class Plan:
     known : bool
         True if the client knows `down` beforehand, as the shape of its own network.
     more_down : dict of str to Support
-        Other entries of the algorithm's state that the client receives.
+        Other vectors that the client receives, such as entries of the state, and their supports.
     bits_down : dict of str to Support
         Sets of coordinates that the client also receives, in a bit for each coordinate or less.
+        Here and in `more_down` names are free: only the bytes follow from the supports.
     backward : Backward
         The part of the gradient that is computed.
     start : float32[P], optional
