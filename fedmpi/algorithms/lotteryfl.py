@@ -35,11 +35,11 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
         accuracy: float = Field(0.5, ge=0, le=1)  # accuracy above which a client prunes
         rate: float = Field(0.2, gt=0, lt=1)  # share of the weights left that is dropped each time
         target: float = Field(0.1, ge=0, le=1)  # share of the weights at which pruning ends
+
     @classmethod
     def targets(cls, keys: Section) -> tuple[str, ...]:
         """Return the kinds of targets that have an accuracy."""
         return ("class", "tokens")
-
 
     def start(self, weights: Vector) -> State:
         """Return the weights, and the first ones for rewinding."""
