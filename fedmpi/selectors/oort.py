@@ -78,7 +78,8 @@ class Oort(Selector, name="oort"):
         """Store utilities and rounds of reports; if utility falls, admit slower clients."""
         rows = rows[np.isfinite(rows["train_loss"])]
         value = rows["samples"] * rows["train_loss"]
-        self._value[rows["client"]], self._last[rows["client"]] = value, rows["round"] + 1
+        self._value[rows["client"]] = np.minimum(value, np.finfo(np.float32).max)
+        self._last[rows["client"]] = rows["round"] + 1
         self._pacer[0] += value.sum()
         self._pacer[2] += 1
         if self._pacer[2] == self.keys.window:

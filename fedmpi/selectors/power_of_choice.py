@@ -4,13 +4,15 @@ Cho, Wang and Joshi, "Towards Understanding Biased Client Selection in Federated
 AISTATS 2022, arXiv:2010.01243: d candidates are drawn in proportion to their samples, without
 replacement, and the m with the largest local loss join. This is variant rpow-d of its section 5: a
 client's loss is the training loss of its last report, which costs no message, and infinite before
-its first report: clients that are always late come first. Here d = factor * m.
+it is asked. Here d = factor * m. The paper has no client that is asked and does not report: its
+loss counts as the mean of the candidates' known losses, or clients that are always late would fill
+every cohort.
 """
 
 import numpy as np
 from pydantic import Field
 
-from fedmpi.arrays import Integers
+from fedmpi.arrays import AnyArray, Integers
 from fedmpi.section import Section
 from fedmpi.selector import World
 from fedmpi.selectors.drawing import draw, largest
@@ -31,5 +33,12 @@ class PowerOfChoice(LastLosses, name="power-of-choice"):
         count = int(np.ceil(self.keys.factor * number))
         chances = world.sizes[able].astype(np.float64)
         candidates = able[draw(self.rng_for(round), chances, count)]
-        loss = np.nan_to_num(self.loss[candidates], nan=np.inf)
-        return candidates[largest(loss, number)]
+        loss = self.loss[candidates].astype(np.float64)
+        known = loss[np.isfinite(loss)]
+        loss[np.isneginf(loss)] = known.mean() if known.size else 0.0
+        return candidates[largest(np.where(np.isnan(loss), np.inf, loss), number)]
+
+    def learn(self, rows: AnyArray) -> None:
+        """Store the losses of the clients that reported, and -inf for the others."""
+        self.loss[rows["client"]] = -np.inf
+        super().learn(rows)

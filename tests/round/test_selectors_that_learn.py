@@ -44,13 +44,19 @@ class PowerOfChoiceTwin:
         able = [k for k in range(CLIENTS) if world.sizes[k]]
         order = weighted(rng, [float(world.sizes[k]) for k in able])
         candidates = [able[i] for i in order][: ceil(2.0 * number)]
-        return sorted(candidates, key=lambda k: -self.loss.get(k, inf))[:number]
+        known = [float(self.loss[k]) for k in candidates if self.loss.get(k) is not None]
+        mean = np.mean(known) if known else 0.0
+        loss = {k: self.loss.get(k, inf) for k in candidates}  # None: asked, without a report
+        return sorted(candidates, key=lambda k: -mean if loss[k] is None else -loss[k])[:number]
 
     def begun(self, chosen):
         pass
 
     def learn(self, round, client, samples, loss):
         self.loss[client] = np.float32(loss)
+
+    def miss(self, client):
+        self.loss[client] = None
 
 
 class UniformTwin:
@@ -102,6 +108,9 @@ class FairTwin:
 
 
 class TiersTwin(PowerOfChoiceTwin):
+    def miss(self, client):
+        pass
+
     def select(self, round, world, number, rng):
         order = sorted(range(CLIENTS), key=lambda k: world.seconds[k])
         tiers = [order[6 * n : 6 * n + 6] for n in range(5)]
@@ -180,6 +189,9 @@ def test_who_is_selected_is_as_the_twin_says_and_after_a_resume(name):
         twin.begun(began.tolist())
         rows = rows_of(round, world, chosen, losses)
         selector.learn(rows)
+        for row in rows[np.isnan(rows["train_loss"])]:
+            if hasattr(twin, "miss"):
+                twin.miss(int(row["client"]))
         for row in rows[np.isfinite(rows["train_loss"])]:
             values = (row["client"], row["samples"], row["train_loss"])
             twin.learn(round, *(value.item() for value in values))
@@ -215,3 +227,28 @@ def test_what_each_rule_is_for():
     assert choice[3] > 1.5 * np.median(choice)
     together = selected("tiers", tiers=6)
     assert together[:5].sum() > 1.5 * together[5:10].sum()  # the tier of client 3
+
+
+def test_power_of_choice_does_not_fill_cohorts_with_clients_that_are_always_late():
+    """Their loss stayed unknown, and an unknown loss comes first: no round had a report."""
+    selector = SELECTORS["power-of-choice"](SELECTORS["power-of-choice"].Keys(), SEED, CLIENTS)
+    world = World(np.full(CLIENTS, 20), 0.0, lambda: np.ones(CLIENTS))
+    done, rng = 0, np.random.default_rng(1)
+    for round in range(100):
+        chosen = selector.select(round, world, 5, in_turn=False)
+        rows = rows_of(round, world, chosen, rng.exponential(1.0, CLIENTS))
+        rows["train_loss"][chosen % 2 == 0] = np.nan
+        selector.learn(rows)
+        done += (chosen % 2 == 1).sum()
+    assert 150 < done < 350  # of 500, as many as are never late
+
+
+def test_oort_ranks_losses_that_exceed_float32():
+    """Its utilities became infinite, and their scaled values NaN."""
+    selector = SELECTORS["oort"](SELECTORS["oort"].Keys(), SEED, CLIENTS)
+    world = World(np.full(CLIENTS, 20), 0.0, lambda: np.ones(CLIENTS))
+    rows = rows_of(0, world, np.arange(CLIENTS), np.linspace(1e37, 3e38, CLIENTS))
+    rows["train_loss"] = np.linspace(1e37, 3e38, CLIENTS)
+    selector.learn(rows)
+    chosen = [selector.select(round, world, 3, in_turn=False) for round in range(1, 50)]
+    assert np.concatenate(chosen).min() > 0 and np.isfinite(selector._value).all()
