@@ -58,6 +58,7 @@ class Layer:
     products: int = 0  # multiply-adds between values (attention) or with weights of other layers
     from_data: int = 0  # part of macs whose input needs no gradient, such as the samples
     from_itself: int = 0  # part of macs whose input comes from other weights of this layer
+    shortcut: bool = False  # a 1x1 convolution around a block of layers, to which it is added
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,15 @@ STEP = 0.05  # between the values of a grid
 def prunable(layout: Layout) -> tuple[int, ...]:
     """Return the tensors that may be pruned: weights of convolutions, linear layers and adapters.
 
-    Biases, normalisation and the 1x1 convolutions of shortcuts, which have "shortcut" in their
-    name, are never pruned, as in the code of FedDIP. Raises ConfigError if there is no such tensor.
+    Biases, normalisation and the 1x1 convolutions of shortcuts are never pruned, as in the code of
+    FedDIP. Raises ConfigError if there is no such tensor.
     """
     found = tuple(
         number
         for number, tensor in enumerate(layout.tensors)
         if layout.layers[tensor.layer].kind in ("conv", "linear", "adapter")
         and len(tensor.shape) > 1
-        and not ("shortcut" in tensor.name and tensor.shape[2:] == (1, 1))
+        and not layout.layers[tensor.layer].shortcut
     )
     if not found:
         raise ConfigError(

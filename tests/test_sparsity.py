@@ -168,13 +168,14 @@ def test_a_number_is_shared_out_in_proportion_as_far_as_there_is_room(
 
 
 def test_biases_norms_and_pointwise_shortcuts_are_not_prunable():
-    shapes = {"a.weight": (2, 2, 1, 1), "b.shortcut.weight": (2, 2, 1, 1), "b.bias": (2,),
-              "c.shortcut.weight": (2, 2, 3, 3), "d.weight": (2, 2), "e.weight": (2, 2)}
+    shapes = {"a.weight": (2, 2, 1, 1), "b.weight": (2, 2, 1, 1), "b.bias": (2,),
+              "c.shortcut.weight": (2, 2, 1, 1), "d.weight": (2, 2), "e.weight": (2, 2)}
     kinds = ["conv", "conv", "conv", "conv", "linear", "norm"]
     starts = np.cumsum([0] + [int(np.prod(shape)) for shape in shapes.values()]).tolist()
     tensors = tuple(Tensor(name, shape, n, starts[n], 2, True)
                     for n, (name, shape) in enumerate(shapes.items()))
-    layout = Layout(tensors, tuple(Layer(str(n), kind, 2, 8) for n, kind in enumerate(kinds)))
+    layout = Layout(tensors, tuple(Layer(str(n), kind, 2, 8, shortcut=n == 1)
+                                   for n, kind in enumerate(kinds)))
     assert sparsity.prunable(layout) == (0, 3, 4) and sparsity.convolutions(layout) == (0, 3)
 
 

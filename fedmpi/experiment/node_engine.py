@@ -134,7 +134,7 @@ def _module(
         return module
     from fedmpi.learn.gates import gated
 
-    return gated(module, gates if ratio is None else replace(gates, ratio=ratio), seed)
+    return gated(module, gates if ratio is None else replace(gates, ratio=ratio), seed, shape)
 
 
 def _built(

@@ -7,6 +7,7 @@ the output of the convolution, or of the normalisation that follows it. Of equal
 the first channels stay. The kernels engine has the same gates (fast/layers/gate_step.py).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from fedmpi.errors import ConfigError
+from fedmpi.learn.fitness import check_passes
 from fedmpi.learn.open_channels import open_of
+from fedmpi.learn.trace import Trace
 from fedmpi.plan import Gates
 from fedmpi.rng import rng_for
 
@@ -43,18 +46,22 @@ class Gate(nn.Linear):
         return values.where(opened.scatter(1, order[:, : self.kept], True), 0.0)
 
 
-def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
+def gated(
+    module: nn.Module, gates: Gates, seed: int, shape: Sequence[int] | None = None
+) -> nn.Module:
     """Put a Gate on each convolution of `module`, in place, and return the module.
 
-    Convolutions of shortcuts get no gate; the first convolution gets one only if gates.stem. The
-    initial values of the gates depend only on `seed`. A BatchNorm2d that is the next module with
-    weights of its own, and has as many channels, is taken for the convolution's.
+    Convolutions of shortcuts get no gate; they are found by a pass of a sample of `shape`, if one
+    is given. The first convolution gets one only if gates.stem. The initial values of the gates
+    depend only on `seed`. A BatchNorm2d that is the next module with weights of its own, and has as
+    many channels, is taken for the convolution's.
     """
     rng = rng_for(seed, "gates")
+    shortcuts = set() if shape is None else _shortcuts(module, torch.zeros(1, *shape))
     parts = [(name, part) for name, part in module.named_modules() if _has_own(part)]
     first = True
     for (name, conv), (behind, after) in zip(parts, [*parts[1:], ("", None)], strict=True):
-        if not isinstance(conv, nn.Conv2d) or "shortcut" in name:
+        if not isinstance(conv, nn.Conv2d) or conv in shortcuts:
             continue
         if gates.stem or not first:
             joined = isinstance(after, nn.BatchNorm2d) and after.num_features == conv.out_channels
@@ -63,6 +70,14 @@ def gated(module: nn.Module, gates: Gates, seed: int) -> nn.Module:
             _attach(conv, after if joined else conv, gate)
         first = False
     return module
+
+
+def _shortcuts(module: nn.Module, sample: Tensor) -> set[nn.Module]:
+    """Return the convolutions of shortcuts; only a module with convolutions is run."""
+    if not any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return set()
+    check_passes(module, sample, 0)
+    return Trace(module, sample).ways.shortcuts
 
 
 def _has_own(part: nn.Module) -> bool:

@@ -233,9 +233,11 @@ class _Layers:
             inner = 0 if known else call.inner
             _add(counts, call, None if known else layer, latest, call.rest - inner)
             _add(counts, call, layer, latest, inner, not call.fed)
-        layers = zip(self.layers, counts, strict=False)
+        around = {self.number.get(part) for part in trace.ways.shortcuts}
         found = tuple(
-            Layer(name, kind, rows, **numbers) for (name, kind, rows), numbers in layers
+            Layer(name, kind, rows, shortcut=layer in around, **numbers)
+            for layer, ((name, kind, rows), numbers) in enumerate(
+                zip(self.layers, counts, strict=False))
         )
         return Layout(tuple(self.tensors), found, counts[-1]["frozen"], self._uncounted(trace))
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.hooks import RemovableHandle
 
 from fedmpi.learn.kinds import multiplied, tensors_in
+from fedmpi.learn.ways import Ways
 
 # Operations that multiply, but are unknown to torch's counter. Modules with a rule of their own in
 # kinds.py may run them.
@@ -66,6 +67,7 @@ class Trace(TorchDispatchMode):
         The modules, in the order of their first calls.
     uncounted : dict
         Operations whose multiply-adds are unknown, by the module that ran them.
+    ways : Ways
     output : torch.Tensor
     """
 
@@ -73,6 +75,7 @@ class Trace(TorchDispatchMode):
         super().__init__()
         self.calls: list[Call] = []
         self.uncounted: dict[nn.Module, str] = {}
+        self.ways = Ways()
         self._order: dict[nn.Module, None] = {}
         self._open: list[Call] = []
         self._constants = {
@@ -117,6 +120,7 @@ class Trace(TorchDispatchMode):
             every = call.rest + call.frozen + call.fixed
             call.rest, call.frozen, call.fixed = max(every - sum(call.weights.values()), 0), 0, 0
         self.calls.append(call)
+        self.ways.leave(part, output)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -124,6 +128,7 @@ class Trace(TorchDispatchMode):
         """Run an operation, and count it for the innermost module."""
         out = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
+        self.ways.follow(packet.__name__, (*args, *(kwargs or {}).values()), out)
         if not self._open:
             return out
         if packet in flop_registry:
