@@ -130,9 +130,10 @@ class Buffered(Cohorts):
         began from are dropped.
         """
         ended, off = self._ended, clients["status"] == LATE
-        # A client that was called off has received its message, but its computing time is unknown.
+        # A client that was called off received until now; its computing time is unknown.
+        down = np.where(off, np.minimum(ended["down"], start - ended["start"]), ended["down"])
         compute, up = (np.where(off, 0.0, ended[name]) for name in ("compute", "up"))
-        span = Spans(ended["down"], compute, up)
+        span = Spans(down, compute, up)
         clients["virtual_start"], clients["seconds_down"] = ended["start"], span.down
         clients["seconds_compute"], clients["seconds_up"] = compute, up
         moved = clients["bytes_down"] + clients["bytes_up"]
