@@ -58,9 +58,17 @@ def test_the_gradient_that_readjusts_a_mask_is_dense_in_the_first_step_alone():
     assert still.tolist() == [[10 * m, 10 * m, 10 * m * (m != MACS[0])] for m in MACS]
     extra = [[0, 4 * m, 0] for m in MACS]  # the other half of 2 * m * 4 samples
     np.testing.assert_allclose(moves - still, extra)
+    every = Plan(whole, whole, readjust=((1, 0.1), (2, 0.1), (3, 0.1)), **how)
+    looks = flops.of_plan(of, every, 10, first=4)  # steps of 4, 4 and 2 samples
+    np.testing.assert_allclose(looks - still, [[0, 10 * m, 0] for m in MACS])
+    given = replace(every, grow=np.ones(of.size, np.float32))  # no gradient ranks the entries
+    np.testing.assert_array_equal(flops.of_plan(of, given, 10, first=4), still)
+    assert not flops.of_plan(of, every, 0, first=4).any()
     probed = flops.of_plan(of, Plan(whole, whole, **how), 10, probed=4, first=4)
     extra = [[4 * m, 8 * m, 4 * m * (m != MACS[0])] for m in MACS]  # with all the gradient
     np.testing.assert_allclose(probed - still, extra)
+    gated = flops.of_plan(of, Plan(whole, whole, gates=np.full(3, 0.5), **how), 10, 4, 4)
+    np.testing.assert_allclose(gated, 0.5 * probed)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +91,12 @@ def test_a_dense_pass_for_running_statistics_costs_nothing_where_there_are_none(
     running = Tensor("layer2.running_mean", (5,), 2, of.size, 5, False)
     with_them = Layout((*of.tensors, running), of.layers)
     for layout, more in ((of, 0), (with_them, 1)):
-        told = {"mask": np.ones(layout.size, np.uint8)}
+        told = {"mask": np.ones(layout.size, np.uint8), "gates": np.full(3, 0.5)}
         plain, dense = (
             flops.of_plan(layout, Plan(whole, whole, dense_norm=norm, **told), 10)
             for norm in (False, True)
         )
-        np.testing.assert_array_equal(dense - plain, [[20 * m * more, 0, 0] for m in MACS])
+        np.testing.assert_array_equal(dense - plain, [[10 * m * more, 0, 0] for m in MACS])
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
@@ -101,6 +109,14 @@ def test_pruned_training_costs_two_densities_and_one_of_three(density):
 def test_a_gate_ratio_acts_squared_in_a_chain():
     dense, gated = flops.count(small()), flops.count(small(), gate=[0.7, 0.7**2, 1.0])
     np.testing.assert_allclose(gated / np.maximum(dense, 1), (dense > 0) * [[0.7], [0.49], [1.0]])
+
+
+def test_an_inference_takes_the_weights_that_are_kept_behind_open_gates():
+    of, gate = small(), [0.5, 0.25, 1.0]
+    half = (np.arange(of.size) % 2 == 0).astype(np.uint8)
+    open_ = float(np.dot(gate, MACS))
+    found = flops.inference(of), flops.inference(of, half), flops.inference(of, half, gate)
+    assert found == (2 * sum(MACS), sum(MACS), open_)
 
 
 def layout(name, options=None):
