@@ -101,7 +101,7 @@ class Total:
                 f'method say level = "{support.level}", or give its Total this level'
             )
         before = self.weight + waiting
-        if not 0 <= share <= 1 + SLACK or before + share > 1 + SLACK:
+        if not (share >= 0 and before + share <= 1 + SLACK):
             raise FedmpiError(
                 f"a sum over clients got the share {share:g} after {before:g}; shares are "
                 "not negative and add up to at most 1"

@@ -98,6 +98,7 @@ def test_shares_beyond_one_are_refused_before_a_sum_can_wrap():
     for share in (0.4, -0.1, np.nan, 17.0):
         with pytest.raises(FedmpiError, match=r"share .* after 0\.7; .* add up to at most 1"):
             total.add(WEIGHTS, share)
+    total.add(WEIGHTS, 0.0)
     assert total.weight == pytest.approx(0.7)
 
 
@@ -209,3 +210,6 @@ def test_noise_counts_in_every_coordinate_of_the_mean():
         noisy.shift(noise)
         found = noisy.mean(WEIGHTS) - plain.mean(WEIGHTS)
         np.testing.assert_allclose(found, noise / 0.5, atol=1e-6)
+        empty = Total(TINY, "row", fill)
+        empty.shift(noise)
+        np.testing.assert_array_equal(empty.mean(WEIGHTS), WEIGHTS)
