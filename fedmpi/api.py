@@ -14,6 +14,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
 from tempfile import gettempdir
@@ -140,7 +141,7 @@ def check_method(
 
     _check_changes(changes)
     place = None if config is None else str(config)
-    return list(contract.faults(method, place, changes, data_root(os.environ)))
+    return list(contract.faults(method, place, changes, partial(data_root, os.environ)))
 
 
 def _check_changes(changes: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import fedmpi
 from fedmpi import user_code
 from fedmpi.cli.new import KINDS, class_name
 from fedmpi.errors import ClientError, ConfigError
+from fedmpi.experiment import contract
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,6 +122,28 @@ def test_check_method_finds_what_breaks_equal_bits(method, words, main, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and lines[0].startswith("ok ")
     assert all(any(word in line for line in lines if line.startswith("wrong")) for word in words)
+
+
+@fedmpi.dataset
+def points(root):
+    """Return points that are drawn from the number in a file of the data root."""
+    rng = np.random.default_rng(int((root / "seed.txt").read_text()))
+    x, y = rng.random((80, 3)), rng.integers(0, 2, 80)
+    return fedmpi.Dataset.of("points", "features", (x, y), (x, y), classes=2)
+
+
+def test_check_method_gives_a_data_set_its_folder(main, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(contract, "CHECKS", (contract.runs_three_rounds,))
+    config = tmp_path / "exp.toml"
+    data = f'[data]\nname = "{__name__}:points"\n'
+    config.write_text(data + '[clients]\nnumber = 4\n[model]\nname = "softmax"\n')
+    monkeypatch.setenv("FEDMPI_DATA", str(tmp_path / "elsewhere"))
+    (tmp_path / "seed.txt").write_text("7")
+    changes = [f"data.root={tmp_path}"]
+    assert main(["check-method", "fedavg", "--config", str(config), "--set", *changes]) == 0
+    assert fedmpi.check_method("fedavg", config, changes)[0][1] == ""
+    monkeypatch.setenv("FEDMPI_DATA", str(tmp_path))
+    assert main(["check-method", "fedavg", "--config", str(config)]) == 0
 
 
 class Planless(fedmpi.Algorithm):

@@ -9,6 +9,7 @@ from keyword import iskeyword
 from pathlib import Path
 
 from fedmpi.cli.kernel_cache import keep_kernels_on_node
+from fedmpi.cli.machine import data_root
 from fedmpi.cli.words import Verbs, add_set
 from fedmpi.errors import ConfigError, ResultError
 
@@ -97,7 +98,7 @@ def check_method(args: Namespace) -> int:
     from fedmpi.experiment import contract
 
     failed = False
-    for what, fault in contract.faults(args.method, args.config, args.overrides):
+    for what, fault in contract.faults(args.method, args.config, args.overrides, data_root):
         failed |= bool(fault)
         print(f"wrong  {what}: {fault}" if fault else f"ok     {what}", flush=True)
     return int(failed)

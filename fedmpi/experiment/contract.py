@@ -54,13 +54,13 @@ batch_size = 8
 
 def faults(
     method: type | str, config: str | PathLike[str] | None = None, overrides: Sequence[str] = (),
-    root: Path | None = None,
+    root_of: Callable[[str | None], Path | None] = lambda named: None,
 ) -> Iterator[tuple[str, str]]:
     """Yield (check, fault) for each check of a method, "" for no fault; one pair if it cannot run.
 
     `method` is a name for [algorithm], or a class; `config` the path of an experiment to run it
-    in, by default a small one; `root` the folder of the data sets. Raises ConfigError for a method
-    or an experiment that cannot be built.
+    in, by default a small one; `root_of` gives the folder of the data sets, given [data] root.
+    Raises ConfigError for a method or an experiment that cannot be built.
     """
     name = method if isinstance(method, str) else user_code.name_of(method)
     words = [f"algorithm.name={name}", *overrides]
@@ -69,7 +69,7 @@ def faults(
 
     def make() -> Experiment:
         """Return a new Experiment of the method."""
-        return assemble(found, Serial(), root)
+        return assemble(found, Serial(), root_of(found.config.data.root))
 
     for check in CHECKS:
         what = (check.__doc__ or "").partition("\n")[0].rstrip(".")
