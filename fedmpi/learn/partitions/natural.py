@@ -22,14 +22,15 @@ def natural(
     if groups is None:
         raise ConfigError(
             "data.partition = 'natural': this data set has no natural clients\n"
-            "take mnist-writers, shakespeare or synthetic, or another partition"
+            "take mnist-writers, shakespeare or synthetic, or another partition; your own data "
+            "have those that you give to Dataset.of as groups"
         )
     present, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     large = np.flatnonzero(sizes >= options["min_samples"])
     if clients > len(large):
         raise ConfigError(
             f"clients.number = {clients}: the data have {len(large)} natural clients with at "
-            f"least {options['min_samples']} samples (data.min_samples)"
+            f"least {options['min_samples']} samples (data.min_samples); take fewer clients"
         )
     chosen = np.sort(rng.choice(large, clients, replace=False))
     client = np.full(len(present), -1)
