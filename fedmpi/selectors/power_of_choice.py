@@ -4,9 +4,9 @@ Cho, Wang and Joshi, "Towards Understanding Biased Client Selection in Federated
 AISTATS 2022, arXiv:2010.01243: d candidates are drawn in proportion to their samples, without
 replacement, and the m with the largest local loss join. This is variant rpow-d of its section 5: a
 client's loss is the training loss of its last report, which costs no message, and infinite before
-it is asked. Here d = factor * m. The paper has no client that is asked and does not report: its
-loss counts as the mean of the candidates' known losses, or clients that are always late would fill
-every cohort.
+it is asked. Here d = factor * m. The paper has no client that is asked and never reports: its loss
+counts as the mean of the candidates' known losses, or clients that are always late would fill every
+cohort.
 """
 
 import numpy as np
@@ -39,6 +39,7 @@ class PowerOfChoice(LastLosses, name="power-of-choice"):
         return candidates[largest(np.where(np.isnan(loss), np.inf, loss), number)]
 
     def learn(self, rows: AnyArray) -> None:
-        """Store the losses of the clients that reported, and -inf for the others."""
-        self.loss[rows["client"]] = -np.inf
+        """Store the losses of clients that reported, and -inf for those that never did."""
+        silent = rows["client"][np.isnan(self.loss[rows["client"]])]
+        self.loss[silent] = -np.inf
         super().learn(rows)
