@@ -105,6 +105,12 @@ def _is_move(pair: Any) -> bool:
         _whole(pair[0], 1) and _number(pair[1], 1))
 
 
+def _is_option(pair: Any) -> bool:
+    """Return whether `pair` is a pair of a key and a value, and hashable."""
+    return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and (
+        getattr(pair[1], "__hash__", None) is not None)
+
+
 def _backward(found: Any, layout: Layout, where: str) -> None:
     """Check the Backward of a Plan."""
     if not isinstance(found, Backward):
@@ -132,6 +138,10 @@ def _submodel(found: Any, layout: Layout, where: str) -> None:
         raise beyond(f"{where}: divisor", found.divisor, "a finite number above 0")
     if not _whole(found.shared, 0, layout.size):
         raise beyond(f"{where}: shared", found.shared, f"a whole number from 0 to {layout.size}")
+    pairs = isinstance(found.options, tuple) and _each(found.options, _is_option)
+    if not pairs:
+        raise beyond(f"{where}: options", found.options, "a tuple of pairs of a key and its value, "
+                     "whose lists are tuples")
     if found.rows is None:
         return
     sizes = [layer.rows for layer in layout.layers]

@@ -146,10 +146,17 @@ def memory(found: Any, owner: object) -> None:
         arrays(found, place(owner, "remember"))
 
 
-def sums(found: Any, owner: object) -> None:
-    """Check the result of `zero`, a dict of fedmpi.Total."""
-    if not isinstance(found, Mapping):
-        raise wrong(place(owner, "zero"), found, "a dict of fedmpi.Total")
+def sums(found: Any, owner: Any) -> None:
+    """Check the result of `zero`, a dict of fedmpi.Total with the names that `add` needs."""
+    names = ("weights", *owner.summed) if _adds_plainly(owner) else ()
+    if not isinstance(found, Mapping) or not {*names} <= {*found}:
+        what = f" with {', '.join(map(repr, names))}" if names else ""
+        raise wrong(place(owner, "zero"), found, f"a dict of fedmpi.Total{what}")
+
+
+def _adds_plainly(owner: Any) -> bool:
+    """Return whether `add` is fedmpi's, which adds "weights" and `summed` only."""
+    return bool(type(owner).add.__module__ == "fedmpi.algorithm")
 
 
 def one_of(owner: object, name: str, known: tuple[str, ...]) -> None:
@@ -238,8 +245,7 @@ def message(found: Any, layout: Layout, owner: Any) -> None:
     where = place(owner, "message")
     parts(found, layout, where)
     unread = [name for name in found if name not in ("weights", *owner.summed)]
-    plain = type(owner).add.__module__ == "fedmpi.algorithm"  # it adds "weights" and `summed` only
-    if unread and plain and not owner.remembers:
+    if unread and _adds_plainly(owner) and not owner.remembers:
         raise FedmpiError(f"{where} returned the part {unread[0]!r}, which is not added up; let "
                           f"the class say `summed = ({unread[0]!r},)`, or define add")
 

@@ -5,8 +5,9 @@ import pytest
 
 import fedmpi
 from fedmpi.errors import FedmpiError
+from fedmpi.plan import Submodel
 from tests import test_returned
-from tests.test_returned import TREE, Right, method
+from tests.test_returned import TREE, Right, method, plan_with
 
 HERE = test_returned.__name__
 
@@ -53,6 +54,12 @@ METHODS = {
     "level is 'channel'; it must be model, layer, tensor, row or coordinate":
         declared(level="channel"),
     "fill is 'keep'; it must be mean, zero or old": declared(fill="keep"),
+    "zero returned a dict of nothing; it must return a dict of fedmpi.Total with 'weights'":
+        method(zero=lambda self: {}),
+    "plan: submodel: options is ('hidden',); it must be a tuple of pairs of a key and its value":
+        method(plan=plan_with(submodel=Submodel(options=("hidden",)))),
+    "plan: submodel: options is (('hidden', [3]),); it must be":
+        method(plan=plan_with(submodel=Submodel(options=(("hidden", [3]),)))),
 }
 
 
@@ -100,3 +107,10 @@ def test_a_part_that_nobody_adds_up_is_refused(tmp_path, monkeypatch):
     for defined in ({"summed": ("extra",)},
                     {"add": lambda self, sums, arrival: Right.add(self, sums, arrival)}):
         assert run(sending(**defined)) == "finished"
+
+
+def test_an_error_of_no_name_is_refused_with_those_that_there_are(tmp_path, monkeypatch):
+    mine = method(plan=plan_with(error="quadratic"))
+    monkeypatch.setattr(test_returned, "Mine", mine, raising=False)
+    with pytest.raises(FedmpiError, match=r"'error.quadratic'.*; give cross-entropy, softmax-quad"):
+        fedmpi.run(TREE | {"algorithm": {"name": mine}}, out=tmp_path / "a.h5")

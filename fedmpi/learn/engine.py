@@ -13,7 +13,7 @@ from fedmpi.exchange import Failure, Job, Report
 from fedmpi.layout import Layout
 from fedmpi.learn.augment import moved
 from fedmpi.learn.local import Local
-from fedmpi.learn.losses import LOSSES
+from fedmpi.learn.losses import LOSSES, OF_CLASSES
 from fedmpi.learn.partitions.drawn import Drawn
 from fedmpi.learn.partitions.partition import Partition
 from fedmpi.learn.sample_arrays import Samples
@@ -293,7 +293,7 @@ class Engine(ABC):
         missing = sorted(plan.mechanisms - self.mechanisms)
         if missing:
             able = sorted(name for name, kind in ENGINES.items() if missing[0] in kind.mechanisms)
-            instead = f"use {either(map(repr, able))}" if able else "no engine has it"
+            instead = f"use {either(map(repr, able))}" if able else f"give {either(OF_CLASSES)}"
             raise ConfigError(
                 f"run.engine = {self.name!r}: a plan asks for {missing[0]!r}, which this engine "
                 f"cannot do; {instead}"
