@@ -149,6 +149,8 @@ def test_a_dropped_client_is_not_trained_and_the_others_are_as_if_it_were_not_th
     np.testing.assert_array_equal(whole.clients[~lost], row.clients[~lost])
     assert row.columns["virtual_time"] == row.clients["virtual_end"].max()
     assert row.columns["density_up"] == 1.0 and row.columns["clients_completed"] == (~lost).sum()
+    waits = simulation(devices={"dropout": 0.5}, schedule=deadline(1e6)).round()
+    assert waits.columns["virtual_time"] == 1e6 and words(waits) == words(row)
 
 
 def test_a_round_that_nobody_completes_is_recorded_and_moves_nothing():

@@ -161,7 +161,8 @@ def test_the_clock_counts_the_bytes_of_an_own_message_that_is_not_the_planned_on
 
 
 def test_who_would_be_too_stale_is_called_off():
-    run = simulation(schedule={"max_staleness": 1}, devices={"idle_w": 2.0, "jitter": 2.0})
+    devices = {"idle_w": 2.0, "power_w": 4.0, "joule_per_mb": 3.0, "jitter": 2.0}
+    run = simulation(schedule={"max_staleness": 1}, run={"rounds": 20}, devices=devices)
     receiving = 0
     for round in range(20):
         before = dict(zip(run.cohorts._flying["client"], run.cohorts._flying["version"]))
@@ -170,10 +171,13 @@ def test_who_would_be_too_stale_is_called_off():
             assert (status == LATE) == (round - before.get(client, round) > 1)
         off = row.clients[row.clients["status"] == LATE]
         assert not off["seconds_compute"].any() and not off["seconds_up"].any()
-        np.testing.assert_allclose(off["joules"], 2.0 * off["seconds_down"])
         ends = off["virtual_start"] + off["seconds_down"] - off["virtual_end"]
         assert (ends < 1e-9).all() and row.columns["clients_completed"] == 2
         receiving += (ends > -1e-9).sum()
+        moved = row.clients["bytes_down"] + row.clients["bytes_up"]
+        idle = row.clients["seconds_down"] + row.clients["seconds_up"]
+        joules = 4.0 * row.clients["seconds_compute"] + 2.0 * idle + 3e-6 * moved
+        np.testing.assert_allclose(row.clients["joules"], joules)
     assert receiving
 
 

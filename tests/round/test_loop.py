@@ -107,8 +107,8 @@ def test_a_selector_is_told_who_began_and_if_it_learns_how_the_round_ended(learn
         np.testing.assert_array_equal(learnt[0], row.clients)
 
 
-def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
-    run = simulation()
+def test_time_is_that_of_the_slowest_client_and_energy_that_of_all_round_after_round():
+    run = simulation(devices={"power_w": 4.0, "idle_w": 0.5, "joule_per_mb": 3.0})
     devices, end = run.experiment.devices, 0.0
     for _ in range(3):
         row = run.round()
@@ -121,6 +121,10 @@ def test_virtual_time_is_that_of_the_slowest_client_round_after_round():
         )
         np.testing.assert_allclose(clients["virtual_end"], end + seconds)
         np.testing.assert_allclose(clients["virtual_start"], end)
+        computing, moved = clients["seconds_compute"], clients["bytes_down"] + clients["bytes_up"]
+        joules = 4.0 * computing + 0.5 * (seconds - computing) + 3e-6 * moved
+        np.testing.assert_allclose(clients["joules"], joules)
+        assert row.columns["joules"] == pytest.approx(joules.sum())
         end += seconds.max()
         assert row.columns["virtual_time"] == pytest.approx(end)
 
