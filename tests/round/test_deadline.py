@@ -69,6 +69,9 @@ def test_three_clients_by_hand():
     assert (columns["clients_selected"], columns["clients_completed"]) == (3, 1)
     assert columns["bytes_up"] == message + through and columns["flops"] == 3 * flops
     assert columns["density_up"] == 1.0 and columns["train_loss"] == fast["train_loss"]
+    size = run.experiment.layout.size  # of late clients, layers count what they received alone
+    assert row.layers["bytes_down"].sum() == 3 * 4 * size and row.layers["kept"].tolist() == [1.0]
+    assert row.layers["bytes_up"].sum() == columns["bytes_up_values"] == 4 * size
     assert run.round().columns["virtual_time"] == 4.0
 
 
@@ -149,6 +152,7 @@ def test_a_dropped_client_is_not_trained_and_the_others_are_as_if_it_were_not_th
     np.testing.assert_array_equal(whole.clients[~lost], row.clients[~lost])
     assert row.columns["virtual_time"] == row.clients["virtual_end"].max()
     assert row.columns["density_up"] == 1.0 and row.columns["clients_completed"] == (~lost).sum()
+    assert row.layers["bytes_down"].sum() == 4 * 4 * run.experiment.layout.size
     waits = simulation(devices={"dropout": 0.5}, schedule=deadline(1e6)).round()
     assert waits.columns["virtual_time"] == 1e6 and words(waits) == words(row)
 

@@ -106,9 +106,10 @@ def test_events_are_those_of_the_naive_twin(rng, ties):
         assert (ended["client"].tolist(), set(left["client"].tolist()), end) == want
 
 
-def test_a_step_moves_by_the_changes_of_the_clients_weighed_by_staleness():
-    """The first stale report, against training from the weights of the version that it got."""
-    run, versions = simulation(clients={"weighting": "uniform"}), {}
+@pytest.mark.parametrize("method", [{"name": "fedavg"}, {"name": "topk", "share": 1.0}])
+def test_a_step_moves_by_the_changes_of_the_clients_weighed_by_staleness(method):
+    """Against training from the weights of the version; messages hold weights, or changes."""
+    run, versions = simulation(clients={"weighting": "uniform"}, algorithm=method), {}
     for round in range(8):
         versions[round], before = run.state["weights"].copy(), run.state["weights"]
         began = dict(zip(run.cohorts._flying["client"], run.cohorts._flying["version"]))
@@ -225,7 +226,8 @@ def test_a_method_whose_messages_are_known_after_training_flies_by_predicted_byt
 
 
 def test_stages_that_change_the_size_of_messages_fly_too():
-    run = simulation(stage=[{"name": "topk", "share": 0.1}, {"name": "quantise", "bits": 4}])
+    clip, quantise = {"name": "clip", "norm": 9.0}, {"name": "quantise", "bits": 4}
+    run = simulation(stage=[clip, {"name": "topk", "share": 0.1}, quantise])
     whole = simulation()
     for _ in range(4):
         rows = run.round(), whole.round()
