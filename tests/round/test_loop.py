@@ -266,6 +266,16 @@ def test_a_plan_that_a_device_cannot_hold_is_refused():
         simulation(devices={"memory_mb": 0.001}).round()
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "moments"),
+    [({"momentum": 0.0}, 0), ({"momentum": 0.9}, 1), ({"name": "adam"}, 2)],
+)
+def test_a_device_holds_the_moments_of_the_optimiser(optimizer, moments):
+    run = simulation(optimizer=optimizer)
+    cost = run.experiment.costs.of(run.experiment.plan(run.state, 0, 0), 0)
+    assert cost.memory_mb == 4 * ((2 + moments) * 650 + 2 * 16 * 10) / 1e6
+
+
 def test_uploads_of_a_cell_share_its_capacity():
     alone, cell = (
         simulation(clients={"per_round": 9}, devices={"profile": "uniform"} | more).round()
