@@ -186,6 +186,13 @@ def test_rounds_in_which_nobody_is_there_go_by():
     np.testing.assert_array_equal(run.state["weights"], start)
 
 
+def test_clients_without_samples_take_no_part():
+    uneven = {"partition": "dirichlet", "alpha": 0.01, "min_samples": 0}
+    run = simulation(data=uneven, clients={"number": 60, "per_round": 60})
+    holders = np.flatnonzero(run.experiment.sizes)
+    assert len(holders) < 60 and run.round().clients["client"].tolist() == holders.tolist()
+
+
 def test_only_who_is_there_is_selected_and_fewer_than_asked_if_need_be():
     run = simulation(devices={"availability": 0.3}, schedule={"over_select": 1.5})
     sizes, rounds = [], 500
