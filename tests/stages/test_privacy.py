@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fedmpi import privacy
 from fedmpi.privacy import Noise, Sampling, epsilon
 from tests.algorithms.problem import simulate
 
@@ -36,6 +37,12 @@ def test_a_uniform_sample_amplifies_and_nothing_else_does():
     assert epsilon(noise, Sampling(5, 100, False), 50) == whole
     assert epsilon(local, Sampling(5, 100, True), 50) == whole
     assert epsilon(Noise(0.0, 1.0, 1e-5, False), EVERYBODY, 1) == np.inf
+
+
+def test_epsilon_is_unknown_without_the_accountant_but_infinite_without_noise(monkeypatch):
+    monkeypatch.setattr(privacy, "find_spec", lambda name: None)
+    found = [epsilon(Noise(multiplier, 1.0, 1e-5, False), EVERYBODY, 3) for multiplier in (4.0, 0)]
+    assert np.isnan(found[0]) and found[1] == np.inf
 
 
 def test_a_run_tells_its_epsilon_after_each_round():
