@@ -86,7 +86,8 @@ def run(
         Replace `out` if it exists.
     progress : callable, optional
         Called on rank 0 after each round with a dict of its columns, as in `run.rounds`, and
-        the total number of rounds. An exception that it raises ends the run.
+        the total number of rounds. If it raises StopIteration, the run stops there, with
+        everything saved, and its status is "stopped". Any other exception ends it as failed.
     """
     from fedmpi.experiment import resolve
 
@@ -190,16 +191,20 @@ def _execute(
         command=tuple(sys.argv),
         **how,
     )
-
-    def show(row: Any, rounds: int) -> None:
-        """Pass a copy of a round's columns to the caller, who may keep it."""
-        if progress is not None:
-            progress(dict(row.columns), rounds)
-
+    stop = NoSignals()
     with ending_together(comm):
-        execute(resolved, comm, begin, show, NoSignals())
+        execute(resolved, comm, begin, partial(_show, progress, stop), stop)
     comm.close()
     return open(out)
+
+
+def _show(progress: Progress | None, stop: Any, row: Any, rounds: int) -> None:
+    """Pass a copy of a round's columns to the caller, who may keep it, or ask the run to stop."""
+    try:
+        if progress is not None:
+            progress(dict(row.columns), rounds)
+    except StopIteration:
+        stop.asked = "progress"
 
 
 def data_root(environ: Mapping[str, str], named: str | None = None) -> Path:

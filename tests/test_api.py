@@ -193,6 +193,21 @@ def test_the_data_of_a_user_who_does_not_exist_are_refused():
         api.data_root({"FEDMPI_DATA": "~no-such-user/d"})
 
 
+def test_progress_stops_a_run_with_everything_saved(tmp_path):
+    def enough(row, rounds):
+        if row["round"] == 1:
+            raise StopIteration
+
+    tree = TREE | {"run": {"rounds": 4, "checkpoint_every": 100}}
+    run = fedmpi.run(tree, tmp_path / "a.h5", progress=enough)
+    assert (run.status, len(run.rounds)) == ("stopped", 2)
+    assert "asked to by progress" in str(run.events[-1])
+    later = []
+    longer = fedmpi.resume(run.path, progress=lambda row, _: later.append(row["round"]))
+    whole = fedmpi.run(tree, tmp_path / "b.h5")
+    assert (later, longer.weights_sha256) == ([2, 3], whole.weights_sha256)
+
+
 def test_progress_gets_every_round_and_resume_adds_more(tmp_path):
     seen = []
     out = tmp_path / "a.h5"
