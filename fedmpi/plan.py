@@ -108,6 +108,8 @@ class Plan:
         Supports of the weights that the client receives and sends.
     known : bool
         True if the client knows `down` beforehand, as the shape of its own network.
+    known_up : bool
+        True if the server knows `up` beforehand, for example because it draws the same numbers.
     more_down : dict of str to Support
         Other vectors that the client receives, such as entries of the state, and their supports.
     bits_down : dict of str to Support
@@ -187,6 +189,7 @@ class Plan:
     down: Support
     up: Support
     known: bool = False
+    known_up: bool = False
     more_down: Mapping[str, Support] = field(default_factory=dict)
     bits_down: Mapping[str, Support] = field(default_factory=dict)
     backward: Backward = FULL

@@ -70,12 +70,13 @@ class Messages:
 
         The parts are in order, "weights" first. Their values are rounded to the value type, and 0
         outside the support; each part has its bytes. The support is that of everything sent. The
-        server already knows a support equal to that of the weights that it sent.
+        server already knows a support equal to that of the weights that it sent, or to `plan.up` if
+        the Plan says `known_up`.
         """
         arrived, sizes = {}, []
         for name in sorted(parts, key=lambda name: name != "weights"):
             values, support, _, coding = parts[name]
-            known = support == plan.down
+            known = support == plan.down or (plan.known_up and support == plan.up)
             if coding is not None and coding.value_type == "stream":
                 size = self._streamed(support, coding.bytes, known)
                 received = codec.received(values, support)
@@ -95,7 +96,7 @@ class Messages:
 
     def planned_up(self, plan: Plan) -> PartSize:
         """Return the PartSize of the weights that a client will send by its plan."""
-        return self.sized(plan.up, self._up_type, known=plan.up == plan.down)
+        return self.sized(plan.up, self._up_type, plan.known_up or plan.up == plan.down)
 
     def sized(self, support: Support, value_type: str, known: bool = False) -> PartSize:
         """Return the PartSize of values on `support`; `known` if the receiver has the support."""

@@ -69,6 +69,17 @@ def test_weights_come_first_and_equal_supports_cost_the_same(rng):
     assert list(arrived) == ["weights", "control"] and first is second and sent == support
 
 
+def test_of_a_support_that_the_server_draws_itself_a_hash_is_sent(rng):
+    layout = Layout((Tensor("a", (4096,), 0, 0, 1, True),), (Layer("a", "other", 1, 0),))
+    drawn, other = (Support(layout, "coordinate", rng.random(4096) < 0.5) for _ in range(2))
+    values = np.ones(layout.size, np.float32)
+    parts = {"weights": Part(values, drawn), "more": Part(values, other)}
+    plan = Plan(down=Support.all(layout), up=drawn, known_up=True)
+    _, (first, second), _ = Messages().up(plan, parts)
+    assert (first.bytes.support, second.bytes.support) == (16, 512)
+    assert Messages().planned_up(plan).bytes == first.bytes
+
+
 def test_what_is_sent_is_the_union_of_all_parts(rng):
     values, plan = np.ones(LAYOUT.size, np.float32), Plan(Support.all(LAYOUT), Support.all(LAYOUT))
     rows, tensors = support_of(rng, "row", 0.5), support_of(rng, "tensor", 0.5)
