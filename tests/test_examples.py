@@ -124,6 +124,26 @@ def test_check_method_finds_what_breaks_equal_bits(method, words, main, capsys):
     assert all(any(word in line for line in lines if line.startswith("wrong")) for word in words)
 
 
+class Weaker(fedmpi.Stage):
+    """Halves the change of each client that it meets once more."""
+
+    def client(self, job, parts, memory):
+        self.met = getattr(self, "met", 0) + 1
+        part = parts["weights"]
+        return {**parts, "weights": part._replace(values=part.values * 0.5**self.met)}, {}
+
+
+def test_check_method_tests_the_stages_of_the_experiment_too(main, tmp_path, capsys):
+    (tmp_path / "exp.toml").write_text(f"""
+model = {{name = "softmax"}}
+clients = {{number = 6, per_round = 3, local_steps = 1}}
+stage = [{{name = "{__name__}:Weaker"}}, {{name = "secure", neighbours = 2}}]
+""")
+    assert main(["check-method", "fedavg", "--config", str(tmp_path / "exp.toml")]) == 1
+    found = capsys.readouterr().out
+    assert found.count("wrong") == 2 and "in the memory that a stage returns" in found
+
+
 @fedmpi.dataset
 def points(root):
     """Return points that are drawn from the number in a file of the data root."""

@@ -24,9 +24,8 @@ from fedmpi.round.cohort import Cohort
 from fedmpi.round.fixed import Experiment
 from fedmpi.round.loop import Simulation
 from fedmpi.round.memories import pack, unpack
-from fedmpi.round.messages import Messages
 from fedmpi.round.synchronous import Synchronous
-from fedmpi.round.visit import Server, add_arrival, visits
+from fedmpi.round.visit import add_arrival, visits
 
 Make: TypeAlias = Callable[[], Experiment]
 """Makes an Experiment of the method."""
@@ -138,7 +137,8 @@ def a_fresh_instance_goes_on(make: Make) -> str:
     state = copied(state)
     resumed = run_rounds(second, whole, rounds=ROUNDS, first=2, state=state)
     return differing(unbroken, resumed, "a new object continues after round 2; keep values that "
-                     "later rounds need in the state, or with a client by `remember`")
+                     "later rounds need in the state, or with a client by `remember`, or in the "
+                     "memory that a stage returns")
 
 
 def what_is_given_stays(make: Make) -> str:
@@ -191,11 +191,11 @@ def run_rounds(
     `groups_of` returns for a Cohort the list of (client, share) of each rank, in order.
     """
     algorithm, store = made.algorithm, made.memories
-    server = Server(algorithm, (), Messages(), store.__getitem__)
+    server = made.server()
     state = algorithm.start(made.weights) if state is None else state
     for round in range(first, rounds):
-        totals = algorithm.zero()
-        for group in groups_of(Synchronous(made).cohort(state, round, 0.0)):
+        totals, cohort = algorithm.zero(), Synchronous(made).cohort(state, round, 0.0)
+        for group in groups_of(cohort):
             sums = algorithm.zero()
             jobs = [Job(client, round, state, algorithm.plan(state, round, client), share)
                     for client, share in group]
@@ -204,11 +204,17 @@ def run_rounds(
                     done = add_arrival(algorithm, sums, done, done.arrival)
                 if done.reason:
                     raise FedmpiError(f"client {done.job.client} is rejected: {done.reason}")
+                for stage in made.stages:
+                    stage.seal(sums, round, done.job.client, cohort.clients)
                 if done.memory is not None:
                     store.prepare(done.job.client, unpack(pack(done.memory)))
             for key, total in sums.items():
                 totals[key].join(total)
         store.commit()
+        for stage in made.stages[::-1]:
+            stage.unseal(totals, round, cohort.clients, cohort.clients)
+        for stage in made.stages:
+            stage.server(totals, round, cohort.shares)
         state = algorithm.step(state, totals, round)
         returned.state(state, made.layout, algorithm, "step")
     return state
