@@ -1,7 +1,7 @@
 """fedmpi: federated learning with sparse, pruned clients, simulated on many MPI ranks.
 
-From Python, `run` and `resume` run experiments, and `open` and `open_many` read result files. Your
-own code is made of these; help describes each, as in help(fedmpi.Plan):
+From Python, `run` and `resume` run experiments, and `open`, `open_many` and `state` read results.
+Your own code is made of these; help describes each, as in help(fedmpi.Plan):
 
     a method      Algorithm, Keys, Plan (with Backward, Own, Submodel), Support, Job, Report, Part,
                   Coding, Arrival, Total; check_method tests it
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the Python interface again, for type checkers and editors
     from fedmpi.api import open_many as open_many
     from fedmpi.api import resume as resume
     from fedmpi.api import run as run
+    from fedmpi.api import state as state
     from fedmpi.exchange import Arrival as Arrival
     from fedmpi.exchange import Coding as Coding
     from fedmpi.exchange import Job as Job
@@ -63,6 +64,7 @@ _INTERFACE = {
     "open_many": "fedmpi.api",
     "resume": "fedmpi.api",
     "run": "fedmpi.api",
+    "state": "fedmpi.api",
     "Algorithm": "fedmpi.algorithm",
     "Keys": "fedmpi.algorithm",
     "Arrival": "fedmpi.exchange",

@@ -24,6 +24,7 @@ from fedmpi.errors import ConfigError, ResultError
 
 if TYPE_CHECKING:  # not loaded here, so that `import fedmpi` stays quick
     from fedmpi.analysis.collection import Runs
+    from fedmpi.arrays import AnyArray
     from fedmpi.record.reader import Run
 
 Progress: TypeAlias = Callable[[dict[str, Any], int], None]
@@ -60,6 +61,25 @@ def open_many(*paths: str | os.PathLike[str]) -> "Runs":
             raise ResultError(f"{path}: no such file; the pattern fits no result file")
         found += map(open, names)
     return Runs(found)
+
+
+def state(out: str | os.PathLike[str], client: int | None = None) -> "dict[str, AnyArray]":
+    """Return the arrays of a method's state by name, as the last checkpoint beside `out` has them.
+
+    If `client` is given, they are what this client remembers, without the memories of stages; {} if
+    it remembers nothing. A run that has finished keeps its checkpoint. Raises ResultError.
+    """
+    from fedmpi.record import checkpoint
+    from fedmpi.record.checkpoint_parts import by_part
+    from fedmpi.round.memories import unpack
+    from fedmpi.stages import without_stages
+
+    saved, _ = checkpoint.newest(out)
+    if saved is None:
+        raise ResultError(f"{checkpoint.path_of(out)}: no such file; a run writes it as it goes on")
+    if client is None:
+        return by_part(checkpoint.read(saved.path))["algorithm"]
+    return dict(without_stages(unpack(saved.client(client)))) if client in saved.clients else {}
 
 
 def run(

@@ -193,6 +193,23 @@ def test_the_data_of_a_user_who_does_not_exist_are_refused():
         api.data_root({"FEDMPI_DATA": "~no-such-user/d"})
 
 
+def test_the_state_of_a_method_and_the_memory_of_a_client_can_be_read(tmp_path):
+    out = tmp_path / "a.h5"
+    with pytest.raises(ResultError, match=r"a\.h5\.checkpoint: no such file"):
+        fedmpi.state(out)
+    stage = {"name": "topk", "share": 0.5, "feedback": True}
+    tree = {"algorithm": {"name": "scaffold"}, "stage": [stage]}
+    run = fedmpi.run(TREE | tree, out)
+    found, flat = fedmpi.state(out), np.concatenate([a.ravel() for a in run.model().values()])
+    np.testing.assert_array_equal(found["weights"], flat)
+    assert set(found) == {"weights", "control"} and found["control"].any()
+    met = set(run.clients["client"].tolist())
+    controls = [fedmpi.state(out, client) for client in range(6)]
+    assert [set(memory) for memory in controls] == [
+        {"control"} if client in met else set() for client in range(6)
+    ]
+
+
 def test_progress_stops_a_run_with_everything_saved(tmp_path):
     def enough(row, rounds):
         if row["round"] == 1:
