@@ -145,6 +145,7 @@ class Part(NamedTuple):
     ----------
     values : float32[P]
         Values outside the support are not sent, and are 0 after the part has arrived.
+        Fewer numbers than P, such as a sketch, go into the first coordinates.
     support : Support
     bytes : int
         Size of the encoded part in bytes; 0 before it is encoded.
