@@ -61,7 +61,8 @@ class Oort(Selector, name="oort"):
         utility = self._utility(known, round, world.seconds)
         pool = utility >= CUT * np.partition(utility, -most)[-most]
         chances = np.maximum(utility[pool], 1e-12)
-        return np.concatenate((known[pool][draw(rng, chances, most)], found))
+        chosen = np.concatenate((known[pool][draw(rng, chances, most)], found))
+        return rng.permutation(chosen) if in_turn else chosen
 
     def _utility(self, known: Integers, round: int, seconds: Reals) -> Reals:
         """Return float64[n]: the utility of `known` int64[n], above 0."""

@@ -156,7 +156,7 @@ class OortTwin:
         bar = 0.95 * sorted(value.values(), reverse=True)[most - 1]
         pool = [k for k in known if value[k] >= bar]
         order = weighted(rng, [max(value[k], 1e-12) for k in pool])
-        return [pool[i] for i in order[:most]] + found
+        return rng.permutation([pool[i] for i in order[:most]] + found).tolist()
 
     def begun(self, chosen):
         pass
@@ -253,3 +253,13 @@ def test_oort_ranks_losses_that_exceed_float32():
     selector.learn(rows)
     chosen = [selector.select(round, world, 3, in_turn=False) for round in range(1, 50)]
     assert np.concatenate(chosen).min() > 0 and np.isfinite(selector._value).all()
+
+
+def test_new_clients_of_oort_get_turns_where_more_are_drawn_than_begin():
+    """They came after all known clients, so hardly any began where many clients are lost."""
+    selector = SELECTORS["oort"](SELECTORS["oort"].Keys(), SEED, CLIENTS)
+    world = World(np.full(CLIENTS, 20), 0.0, lambda: np.ones(CLIENTS))
+    selector.learn(rows_of(0, world, np.arange(20), np.ones(CLIENTS)))
+    drawn = [selector.select(round, world, 10, in_turn=True) for round in range(1, 40)]
+    new = [(chosen[half] >= 20).sum() for chosen in drawn for half in (slice(5), slice(5, 10))]
+    assert abs(sum(new[::2]) - sum(new[1::2])) < 0.3 * sum(new)
