@@ -64,6 +64,7 @@ def first_round(
     It plans the round as a run does, so faulty plans raise the same errors as in a run.
     """
     state = experiment.algorithm.start(experiment.weights)
+    experiment.check_memory(state)
     cohort, server = rounds.cohort(state, 0, 0.0), experiment.server()
     down, up = (np.zeros(len(cohort.clients), np.int64) for _ in range(2))
     flops = np.zeros(len(cohort.clients))  # the FLOPs of a round may exceed int64

@@ -150,6 +150,19 @@ class Experiment:
         self.costs.check_memory(plan, client)
         return plan
 
+    def check_memory(self, state: State) -> None:
+        """Raise ConfigError if a kind of device lacks the memory for a plan of round 0.
+
+        Otherwise a run would end in the round in which the first of its clients is selected.
+        """
+        if not self.devices.has_limits:
+            return
+        for tier in np.unique(self.devices.tier):
+            clients = np.flatnonzero((self.devices.tier == tier) & (self.sizes > 0))
+            if clients.size:
+                least = self.devices.memory_mb[clients].argmin()
+                self.plan(state, 0, int(clients[least]))
+
     def _more_up(self, state: State, round: int, client: int, plan: Plan) -> int | None:
         """Return the bytes that a client sends if they do not follow from its Plan, else None."""
         algorithm, config = self.algorithm, self.config

@@ -78,6 +78,7 @@ class Simulation:
         self.state = self.algorithm.start(experiment.weights)
         returned.begun(self.state, experiment.layout, self.algorithm)
         self.state = detached(self.state, {})
+        experiment.check_memory(self.state)
         self.next_round, self.virtual_time = 0, 0.0
         buffered = experiment.config.schedule.mode == "async"
         self.cohorts = Buffered(experiment, comm) if buffered else Synchronous(experiment)
