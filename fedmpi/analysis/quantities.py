@@ -12,6 +12,7 @@ BYTES: Units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 FLOPS: Units = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"),
          (1, "FLOP"))
 WIDTH = 80  # letters of a line of a terminal
+NAME = 24  # letters of a name that stands among facts
 BESIDE = 40  # letters of a line of a table beside a long name
 SECONDS: Units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 
@@ -37,10 +38,12 @@ def base(units: Units) -> str:
 
 
 def digits(value: float) -> str:
-    """Return a number with three digits, and no more zeros than needed: 1.5, 20, 312."""
+    """Return a number with three digits, and no more zeros than needed: 1.5, 20, 312, 4e7."""
+    text = f"{value:.3g}"
+    if abs(value) >= 999_999.5:
+        return text.replace("e+0", "e").replace("e+", "e")
     if abs(value) >= 999.5:
         return f"{value:.0f}"
-    text = f"{value:.3g}"
     return text if "e" not in text else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
@@ -78,6 +81,14 @@ def score(accuracy: float, loss: float) -> str:
     if not math.isnan(accuracy):
         return f"accuracy {100 * accuracy:.1f} %"
     return "" if math.isnan(loss) else f"test loss {digits(loss)}"
+
+
+def shortened(name: str, letters: int = NAME) -> str:
+    """Return a name of at most `letters` characters, which leaves out the middle of a longer."""
+    if len(name) <= letters:
+        return name
+    front = letters // 2
+    return f"{name[:front]}…{name[front + 1 - letters :]}"
 
 
 def columns(

@@ -256,6 +256,12 @@ def test_text_and_lines_stand_out(scheme):
             if contrast(found[name], found["paper"]) < 3} == {}
 
 
+def test_paper_has_no_heading_at_the_foot_of_a_page():
+    _, _, printed = part("style.css").partition("@media print")
+    kept = [rule.split("{")[0] for rule in printed.split("}") if "break-after: avoid" in rule]
+    assert {"h2", "h3", "caption", ".key"} <= {name.strip() for name in ",".join(kept).split(",")}
+
+
 def test_status_words_are_those_of_the_schema(runs):
     rows = Page(page(runs)).table("Tiers of devices")
     heads = {word.capitalize() for word in schema.CLIENT_STATUS}

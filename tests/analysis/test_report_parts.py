@@ -9,7 +9,9 @@ import pytest
 from fedmpi.analysis.report.blocks import LEVELS, as_csv, bars, labels, levels
 from fedmpi.analysis.report.clients import LABELS
 from fedmpi.analysis.report.figure import (
+    LEFT,
     PlotArea,
+    axes,
     ceiling,
     in_stretches,
     stacks,
@@ -90,7 +92,7 @@ def test_stacked_areas_reach_their_sums():
               for name in ("a", "b")}
     np.testing.assert_allclose(values["a"], [1, 2, 0], atol=0.01)
     np.testing.assert_allclose(values["b"], [4, 6, 0], atol=0.01)
-    assert areas["over"] == "M44,10 216,10 216,200 388,200"
+    assert areas["over"] == "M50,10 219,10 219,200 388,200"
 
 
 def test_levels_cover_every_cell_once(rng):
@@ -113,6 +115,14 @@ def test_ticks_are_round_and_inside():
     assert ticks(0.12, 0.18, 5) == pytest.approx([0.12, 0.14, 0.16, 0.18])
     assert ceiling(26) == 30
     assert [ceiling(value) for value in (0, 5e-324, 1e-310, float("nan"))] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("most", [2.3, 99_999, 4.2e5, 3e7, 1e38])
+def test_the_numbers_beside_an_axis_fit_there(most):
+    drawn = axes(PlotArea((0, 10), (0, ceiling(most))), "rounds")
+    numbers = [len(text.rpartition("</text>")[0].rpartition(">")[2]) for text in map(str, drawn)
+               if 'class="end"' in text]
+    assert numbers and 7 * max(numbers) < LEFT - 6  # a digit is up to 7 units wide
 
 
 def write(path, accuracy, cost=1.0):

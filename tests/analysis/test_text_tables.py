@@ -135,6 +135,15 @@ def test_bytes_for_people(value, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
+    [(0, "0"), (1.5, "1.5"), (1234, "1234"), (358013, "358013"), (999999.9, "1e6"),
+     (-2.5e7, "-2.5e7"), (1e38, "1e38"), (float("inf"), "inf")],
+)
+def test_numbers_for_people_are_short(value, text):
+    assert quantities.digits(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
     [(0.0, "0 s"), (0.0123, "12.3 ms"), (1e-5, "0.01 ms"), (59.0, "59 s"), (90, "1.5 min"),
      (7200, "2 h"), (86400 * 3, "3 d"), (None, "-")],
 )

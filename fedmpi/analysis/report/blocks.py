@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fedmpi.analysis import quantities
 from fedmpi.analysis.configs import common_start
 from fedmpi.analysis.report.figure import WIDTH, in_stretches, number, rounded, svg, text, ticks
 from fedmpi.analysis.report.markup import Html, tag
@@ -71,15 +72,7 @@ def labels(names: Sequence[str]) -> list[str]:
         words = re.match(r".*[^A-Za-z0-9.]", shared)
         if words and words.end() > 1:
             names = [f"…{name[words.end():]}" for name in names]
-    return [cut(name) for name in names]
-
-
-def cut(name: str) -> str:
-    """Return a name shortened to at most LETTERS characters by leaving out its middle."""
-    if len(name) <= LETTERS:
-        return name
-    front = LETTERS // 2
-    return f"{name[:front]}…{name[front + 1 - LETTERS :]}"
+    return [quantities.shortened(name, LETTERS) for name in names]
 
 
 def field(
@@ -102,7 +95,7 @@ def field(
     across = (WIDTH - NAME - VALUE) / max(total, 1)
     drawn = []
     every = max(1, -(-11 // height))  # if rows are narrow, not every row has a name
-    short = [cut(name) for name in names]
+    short = [quantities.shortened(name, LETTERS) for name in names]
     for i in range(0, rows, every):
         y = i * height + height / 2 + 4
         drawn.append(tag("text", tag("title", names[i]), short[i], x=NAME - 6,

@@ -16,7 +16,7 @@ from fedmpi.analysis.report.markup import Html, tag
 from fedmpi.arrays import Integers, Reals
 
 WIDTH, HEIGHT = 400, 240
-LEFT, RIGHT, TOP, BOTTOM = 44, 388, 10, 200  # the area of the curves
+LEFT, RIGHT, TOP, BOTTOM = 50, 388, 10, 200  # the area of the curves; 6 digits fit beside it
 POINTS = 108  # of one curve
 COLOURS, DASHES = 7, 4  # how many the style defines
 Places = TypeVar("Places", float, Reals)  # one place or many
