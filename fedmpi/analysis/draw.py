@@ -6,6 +6,7 @@ from typing import Any
 
 from fedmpi.analysis.configs import grouped
 from fedmpi.analysis.curves import AXES, mean_curve
+from fedmpi.analysis.quantities import shortened
 from fedmpi.errors import ConfigError, ResultError, unwritable
 from fedmpi.record.atomic import replacement
 from fedmpi.record.reader import Run
@@ -14,6 +15,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 # Distinguishable with any colour vision (Okabe and Ito 2008); dark colours first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLES = ("-", "--", ":", "-.")
+ROOM = 120  # letters of a legend's line
+SAMPLE = 8  # letters that the sample of a line and the gaps take in a legend
 
 
 def draw(
@@ -33,18 +36,26 @@ def draw(
     for panel, axis in zip(panels, AXES, strict=True):
         lines = draw_panel(panel, groups, axis, target)
     panels[0].set_ylabel("test accuracy")
-    names = literal(found)
     if len(groups) > 1:
-        figure.legend(lines, names, loc="outside upper center", ncols=min(4, len(names)),
-                      frameon=False)
+        legend(figure, lines, found, ROOM)
     else:
-        figure.suptitle(names[0], fontsize="medium")
+        figure.suptitle(literal(shortened(found[0], ROOM)), fontsize="medium")
     save(figure, path)
 
 
-def literal(names: Sequence[str]) -> list[str]:
-    """Return names of runs escaped for matplotlib, which reads text between dollars as formulas."""
-    return [name.replace("$", r"\$") for name in names]
+def legend(
+    figure: Any, lines: Sequence[Any], names: Sequence[str], room: int, **style: Any
+) -> None:
+    """Draw the legend above all panels of `figure`, whose width has room for `room` letters."""
+    shown = [shortened(name, room - SAMPLE) for name in names]
+    across = max(1, min(len(shown), room // (max(map(len, shown)) + SAMPLE)))
+    figure.legend(lines, list(map(literal, shown)), loc="outside upper center", ncols=across,
+                  frameon=False, **style)
+
+
+def literal(name: str) -> str:
+    """Return a run's name escaped for matplotlib, which reads text between dollars as formulas."""
+    return name.replace("$", r"\$")
 
 
 def sheet(path: str, size: tuple[float, float]) -> Any:
@@ -98,8 +109,12 @@ def start_at_zero(panel: Any, axis: str) -> None:
 
 def save(figure: Any, path: str) -> None:
     """Write the picture atomically: the whole file, or no file."""
+    from matplotlib import rc_context
+
     try:
-        with replacement(path) as part, open(part, "wb") as file:
+        # TrueType: IEEE and ACM refuse a PDF with fonts of type 3.
+        truetype = rc_context({"pdf.fonttype": 42})
+        with replacement(path) as part, open(part, "wb") as file, truetype:
             figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
             file.flush()
             os.fsync(file.fileno())

@@ -6,11 +6,12 @@ import numpy as np
 
 from fedmpi.analysis.configs import grouped
 from fedmpi.analysis.curves import AXES
-from fedmpi.analysis.draw import draw_panel, literal, save, sheet
+from fedmpi.analysis.draw import draw_panel, legend, save, sheet
 from fedmpi.record.reader import Run
 
 SIZES = {1: (3.5, 5.4), 2: (7.16, 2.6)}  # inches, of a column and of a page of IEEE and ACM
 FONT = 8  # points
+ROOM = {1: 48, 2: 98}  # letters of the font in a line of the legend
 
 
 def figure(
@@ -32,9 +33,5 @@ def figure(
         panel.tick_params(labelsize=FONT - 1)
     for panel in panels if columns == 1 else panels[:1]:
         panel.set_ylabel("test accuracy", fontsize=FONT)
-    found = literal(found)
-    room = 48 if columns == 1 else 110  # letters of the font in a line of the legend
-    across = max(1, min(len(found), room // (max(map(len, found)) + 8)))
-    sheet_.legend(lines, found, loc="outside upper center", ncols=across, frameon=False,
-                  fontsize=FONT)
+    legend(sheet_, lines, found, ROOM[columns], fontsize=FONT)
     save(sheet_, path)

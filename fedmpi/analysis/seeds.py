@@ -118,7 +118,8 @@ def paired(
 
 def text(found: Sequence[Mapping[str, Any]], target: float | None = None) -> str:
     """Return the rows as a table: a line for each configuration."""
-    head = ["configuration", "runs", "final accuracy", f"against {found[0]['name']}"]
+    first = quantities.shortened(found[0]["name"], quantities.BESIDE - len("against "))
+    head = ["configuration", "runs", "final accuracy", f"against {first}"]
     head += [] if target is None else ["reached", "rounds", "sent", "saved", "virtual"]
     lines = [head]
     base = found[0]["bytes_to"]

@@ -103,6 +103,33 @@ def test_a_name_is_no_formula(tmp_path, name):
         assert f"<!-- {name}" in (tmp_path / f"{picture}.svg").read_text()
 
 
+def test_a_long_name_fits_the_picture(runs, tmp_path, monkeypatch):
+    figures = pytest.importorskip("matplotlib.figure")
+    shown = []
+    monkeypatch.setattr(draw, "save", lambda figure, path: shown.append(figure))
+    monkeypatch.setattr(paper, "save", draw.save)
+    name = "n" * 400
+    monkeypatch.setattr(draw, "grouped", lambda runs, each: ([[run] for run in runs],
+                                                             [name, "b"][: len(runs)]))
+    monkeypatch.setattr(paper, "grouped", draw.grouped)
+    for columns in (1, 2):
+        paper.figure(runs, "a.pdf", columns)
+    draw.draw(runs, "a.pdf")
+    draw.draw(runs[:1], "a.pdf")
+    for figure in shown:
+        assert isinstance(figure, figures.Figure)
+        figure.draw_without_rendering()
+        text = figure.legends[0] if figure.legends else figure._suptitle
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def test_a_pdf_has_fonts_that_publishers_take(runs, tmp_path):
+    pytest.importorskip("matplotlib")
+    paper.figure(runs, str(tmp_path / "a.pdf"))
+    assert b"/FontFile2" in (tmp_path / "a.pdf").read_bytes()  # TrueType; a Type 3 has none
+
+
 def test_without_matplotlib_the_extra_is_named(runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

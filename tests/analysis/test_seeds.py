@@ -89,6 +89,11 @@ def test_a_figure_has_the_width_of_its_columns(runs, tmp_path, columns, width):
     assert f'width="{width:g}pt"' in text
 
 
+def test_a_long_name_stands_once_in_a_line(runs):
+    found = [row | {"name": f"{row['name']}-" + "x" * 100} for row in seeds.rows(runs, 0.5)]
+    assert max(map(len, seeds.text(found, 0.5).splitlines())) < 160
+
+
 def test_no_target_is_chosen_at_chance(tmp_path):
     run = reader.open(seeded(tmp_path, "fedavg", 1, [0.01, 0.02]))
     found = compare([run])
