@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from fedmpi.cli.startup import CLEAR
-from fedmpi.cli.terminal import printable
+from fedmpi.cli.terminal import printable, rewrites
 from fedmpi.cli.words import Verbs
 from fedmpi.errors import ConfigError, ResultError
 
@@ -47,7 +47,7 @@ def watch(args: Namespace) -> int:
     """
     if not 0 < args.every <= DAY:
         raise ConfigError(f"--every {args.every:g}: must be above 0 and at most {DAY} seconds")
-    line, job = Line(sys.stdout.isatty()), QueuedJob(args.out)
+    line, job = Line(rewrites(sys.stdout, os.environ)), QueuedJob(args.out)
     try:
         while True:
             text, code = look(args.out, job)
@@ -100,7 +100,7 @@ def _before(out: Path, job: "QueuedJob") -> tuple[str, int | None]:
 def facts(run: "Run") -> str:
     """Return one line on a run: rounds, accuracy, time left, speed, and totals since its start."""
     from fedmpi.analysis.compare import setting
-    from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds, score
+    from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds, score, shortened
 
     rounds, done, wall = run.rounds, len(run.rounds), run.rounds["wall_time"]
     planned = setting(run, "run", "rounds", "")
@@ -108,7 +108,7 @@ def facts(run: "Run") -> str:
     tested = run.rounds["test_accuracy"], run.rounds["test_loss"]
     last = [values[values == values][-1:] for values in tested]  # without NaN
     shown = score(*(float(values[0]) if values.size else math.nan for values in last))
-    words = [setting(run, "run", "name", ""), f"round {done}/{total}"]
+    words = [shortened(setting(run, "run", "name", "")), f"round {done}/{total}"]
     words += [shown] if shown else []
     first = max(0, done - 1 - RECENT)
     passed = float(wall[-1] - wall[first]) if done > 1 else 0.0

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds, score
+from fedmpi.analysis.quantities import digits, duration, in_bytes, in_seconds, score, shortened
 from fedmpi.cli.terminal import drop_output, on_terminal, warn
 from fedmpi.errors import ResultError
 
@@ -89,16 +89,16 @@ class LiveBar(Silent):
     """A live bar with as many facts as the terminal has room for."""
 
     def __init__(self, name: str, sent: int = 0) -> None:
-        super().__init__(name, sent)
+        super().__init__(shortened(name), sent)
         console = Console(force_terminal=True)
         self._room, self._shows = console.width, False
         front = [TextColumn("[bold]{task.description}"), BarColumn(bar_width=BAR)]
         if self._room >= WIDE:
-            self._room -= len(name) + BAR + 2
+            self._room -= len(self._name) + BAR + 2
         else:
             front = []
         self._progress = Progress(*front, TextColumn("{task.fields[facts]}"), console=console)
-        self._task = self._progress.add_task(escape(name), total=None, facts="first round")
+        self._task = self._progress.add_task(escape(self._name), total=None, facts="first round")
 
     def __call__(self, row: "RoundRecord", rounds: int) -> None:
         """Advance the bar by one round."""

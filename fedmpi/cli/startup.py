@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from time import monotonic
 
+from fedmpi.cli.terminal import rewrites
 from fedmpi.errors import counted
 
 EVERY = 5.0  # seconds between two lines about the same stage
@@ -21,7 +22,7 @@ class StartUp:
     """
 
     def __init__(self, live: bool | None = None) -> None:
-        self._live = sys.stderr.isatty() if live is None else live
+        self._live = rewrites(sys.stderr, os.environ) if live is None else live
         self._text, self._since, self._said = "", monotonic(), 0.0
         self._folder: Path | None = None
         self._before = 0

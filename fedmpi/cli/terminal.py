@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TextIO
 
 from fedmpi.comm.launch import started
 
@@ -13,7 +14,12 @@ def on_terminal(environ: Mapping[str, str]) -> bool:
 
     Open MPI's launcher gives each rank a pseudo-terminal, even if its own output goes to a file.
     """
-    return sys.stdout.isatty() and started(environ)[1] != "OMPI_COMM_WORLD_SIZE"
+    return rewrites(sys.stdout, environ) and started(environ)[1] != "OMPI_COMM_WORLD_SIZE"
+
+
+def rewrites(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Return whether `stream` is a terminal that can rewrite a line; one named "dumb" cannot."""
+    return stream.isatty() and environ.get("TERM") not in ("dumb", "unknown")
 
 
 def printable(text: str) -> str:

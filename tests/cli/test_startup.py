@@ -1,5 +1,8 @@
 """The lines that a start shows before the first round, and the stream that gets them."""
 
+import sys
+
+from fedmpi.cli import progress_display
 from fedmpi.cli.startup import CLEAR, StartUp
 
 
@@ -14,6 +17,17 @@ def test_stages_are_lines_in_a_log_and_a_single_line_on_a_terminal(capsys):
     stages("reading")
     stages.end()
     assert capsys.readouterr().err == f"{CLEAR}reading{CLEAR}"
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch, capsys):
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(progress_display.progress_for("auto", "exp")) is progress_display.Lines
+    stages = StartUp()
+    stages("reading")
+    stages.end()
+    assert capsys.readouterr().err == "# reading\n"
 
 
 def test_kernels_that_are_compiled_meanwhile_are_counted(tmp_path):

@@ -14,6 +14,7 @@ from fedmpi.errors import LONGEST, ConfigError, FedmpiError, nearest
 from fedmpi.experiment import resolve
 from fedmpi.record.writer import Writer
 from fedmpi.user_code import in_words
+from tests.cli.rows import Row
 from tests.faults.job import CONFIG
 from tests.record import sample
 
@@ -78,6 +79,16 @@ def test_names_in_the_bar_are_not_markup(name, monkeypatch):
     with bar:
         pass
     assert name in bar._progress.live.console.file.getvalue()
+
+
+def test_a_long_name_leaves_room_for_the_facts(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    bar = LiveBar("n" * 100)
+    monkeypatch.setattr(bar._progress.live.console, "file", io.StringIO())
+    with bar:
+        bar(Row(4, 0.5), 10)
+    shown = bar._progress.live.console.file.getvalue()
+    assert "nn…nn" in shown and "5/10  accuracy 50.0 %" in shown
 
 
 @pytest.mark.parametrize("name", ["..:x", ".os:path", "os/../x:y", "a:b:c", ":x", "os:", "a b:c"])
