@@ -31,7 +31,7 @@ from fedmpi.cli import (
     run,
 )
 from fedmpi.cli.terminal import drop_output, hold_streams, printable, show_all
-from fedmpi.cli.words import Parser, Verbs, parse
+from fedmpi.cli.words import Parser, Verbs, filled, parse
 from fedmpi.comm.launch import launched, rank_of
 from fedmpi.comm.leave import end_all, end_all_at_start
 from fedmpi.errors import FedmpiError
@@ -156,7 +156,7 @@ def verb(
     """Add the verb named like `function` and return its parser; its help ends with `example`."""
     name = function.__name__.rstrip("_").replace("_", "-")  # list_ must not hide the built-in
     parser = verbs.add_parser(
-        name, help=summary, description=cleandoc(function.__doc__ or ""),
+        name, help=summary, description=filled(cleandoc(function.__doc__ or "")),
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

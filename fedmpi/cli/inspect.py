@@ -40,7 +40,8 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("-o", "--out", type=Path, help="draw it in this file: .png, .svg, .pdf")
     parser = verb(verbs, list_, "list keys, methods, models, data sets and other names",
                   "fedmpi list algorithms fedskel")
-    parser.add_argument("what", choices=sorted(_LISTS))
+    parser.add_argument("what", choices=sorted(_LISTS), metavar="what",
+                        help=", ".join(sorted(_LISTS)))
     parser.add_argument("name", nargs="?",
                         help="a section (after keys), or a method, data set, partition or model")
     parser.add_argument("--json-schema", action="store_true",

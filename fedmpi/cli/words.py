@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NoReturn, TypeAlias
 
+from fedmpi.analysis import quantities
 from fedmpi.cli.terminal import printable
 from fedmpi.comm.launch import rank_of
 
@@ -45,6 +46,12 @@ def add_set(parser: argparse.ArgumentParser) -> None:
     """Add the option --set, whose values "a.b=v" are the list `overrides` of the parsed words."""
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", dest="overrides",
                         help="override a key of the configuration; may be repeated")
+
+
+def filled(text: str) -> str:
+    """Return the paragraphs of `text` with lines of at most 80 letters."""
+    parts = text.split("\n\n")
+    return "\n\n".join("\n".join(quantities.paragraph(part)) for part in parts)
 
 
 def _plain(message: str) -> str:

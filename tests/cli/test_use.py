@@ -1,5 +1,6 @@
 """Mistyped commands and terminals of all kinds: short answers, the right exit codes."""
 
+import argparse
 import fcntl
 import os
 import pty
@@ -220,6 +221,22 @@ def test_the_terminal_that_open_mpi_gives_a_rank_is_nobodys(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     assert type(progress_display.progress_for("auto", "exp")) is progress_display.Lines
     assert type(progress_display.progress_for("bar", "exp")) is progress_display.LiveBar
+
+
+def helps(parser):
+    """Yield the help of a parser and of all verbs below it."""
+    yield parser.format_help()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from helps(below)
+
+
+def test_help_fits_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    found = list(helps(cli._parser()))
+    assert len(found) > 20
+    assert not [line for text in found for line in text.splitlines() if len(line) > 80]
 
 
 def test_time_left_counts_neither_the_start_nor_what_was_done_before(monkeypatch, capsys):
