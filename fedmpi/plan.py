@@ -106,10 +106,9 @@ class Plan:
     ----------
     down, up : Support
         Supports of the weights that the client receives and sends.
-    known : bool
-        True if the client knows `down` beforehand, as the shape of its own network.
-    known_up : bool
-        True if the server knows `up` beforehand, for example because it draws the same numbers.
+    known, known_up : bool
+        True if the client knows `down` beforehand, as the shape of its own network, or the server
+        `up`, for example because it draws the same numbers.
     more_down : dict of str to Support
         Other vectors that the client receives, such as entries of the state, and their supports.
     bits_down : dict of str to Support
