@@ -88,6 +88,29 @@ def test_what_is_sent_is_the_union_of_all_parts(rng):
     np.testing.assert_array_equal(sent.mask(), rows.mask() | tensors.mask())
 
 
+def test_a_client_receives_the_parts_of_its_plan_in_float32_and_what_a_stage_adds(rng):
+    rows, bits = support_of(rng, "row", 0.5), support_of(rng, "coordinate", 0.5)
+    more, values = support_of(rng, "tensor", 0.7), np.ones(LAYOUT.size, np.float32)
+    plan = Plan(rows, rows, more_down={"control": more}, bits_down={"mask": bits})
+    found = Messages("float16", more_down=7).down(plan)
+    ways = (rows, "float32"), (more, "float32"), (bits, "ones")
+    sizes = [len(codec.encode(values, support, value_type=kind)) for support, kind in ways]
+    assert [part.bytes.total for part in found] == [*sizes, 7]
+    counts = [4 * rows.size, 4 * more.size, found[2].bytes.values, 0]
+    assert [part.layers.sum() for part in found] == counts
+    assert len(Messages().down(plan)) == 3
+
+
+def test_a_support_that_the_receiver_knows_takes_the_16_bytes_of_its_hash(rng):
+    layout = Layout((Tensor("a", (400, 2), 0, 0, 400, True),), (Layer("a", "linear", 400, 800),))
+    one, other = (Support(layout, "row", rng.integers(0, 2, 400, np.uint8)) for _ in range(2))
+    parts = {"weights": Part(np.ones(800, np.float32), one)}
+    down = [Messages().down(Plan(one, one, known))[0].bytes.support for known in (True, False)]
+    up = [Messages().up(Plan(held, one), parts)[1][0].bytes.support for held in (one, other)]
+    planned = [Messages().planned_up(Plan(held, one)).bytes.support for held in (one, other)]
+    assert down == up == planned == [16, 50]
+
+
 def test_sizes_are_kept_and_supports_are_not(rng):
     """A support without other holders is freed, and its size is found again by its value."""
     messages, support = Messages(), support_of(rng, "coordinate", 0.5)
