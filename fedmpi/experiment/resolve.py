@@ -170,9 +170,21 @@ def _selector(
 ) -> tuple[type[Selector], Section]:
     """Return the class that [clients] selection names, and its keys, checked."""
     found = SELECTORS.find(section.selection, place)
+    _check_kept(found, place)
     fields = type(section).model_fields
     return found, check(found.Keys, section.own_keys(), place, "clients.", fields,
                         section.selection)
+
+
+def _check_kept(cls: type[Selector], place: str) -> None:
+    """Raise ConfigError if a rule of selection learns, and a resumed run would forget it."""
+    own = {name for name in ("learn", "begun", "arrays", "restore")
+           if getattr(cls, name) is not getattr(Selector, name)}
+    if own & {"learn", "begun"} and not own >= {"arrays", "restore"}:
+        raise ConfigError(
+            f"{place}: clients.selection: {cls.__module__}.{cls.__qualname__} learns from rounds, "
+            "and a resumed run would have forgotten it; also define arrays and restore"
+        )
 
 
 def _stage(section: configuration.StageSection, place: str) -> tuple[type[Stage], Section]:
