@@ -157,7 +157,7 @@ FIXED = (
 )
 
 APPENDED = ROUNDS + CLIENTS + PHASE_COLUMNS + LAYERS  # the columns that every round extends
-EVENT_LENGTHS = {"time": 32, "kind": 16, "text": 480}  # bytes; longer texts are cut
+EVENT_LENGTHS = {"time": 32, "kind": 16, "text": 480}  # bytes; longer texts end in "…"
 
 DEVICES = {  # (unit, meaning) of the columns of /devices
     "tier": ("", "name of the kind of device"),

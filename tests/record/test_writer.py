@@ -194,6 +194,16 @@ def test_a_link_stays_a_link(tmp_path):
     assert reader.open(real).status == "finished"
 
 
+def test_an_event_that_is_cut_says_so(path):
+    writer = Writer.create(path, **sample.fixed())
+    writer.event("rejected", "ä" * 300)
+    writer.event("rejected", "b" * 480)
+    writer.finish("stopped")
+    long, whole = (event["text"] for event in reader.open(path).events)
+    assert long.endswith("ä…") and 477 <= len(long.encode()) <= 480
+    assert whole == "b" * 480
+
+
 @pytest.mark.parametrize("kept", [0, 3, 7])
 def test_a_run_cut_and_continued_equals_one_never_stopped(tmp_path, kept):
     whole = sample.made(tmp_path / "whole.h5", rounds=7)
