@@ -251,24 +251,6 @@ def test_who_is_lost_frees_its_place_and_does_not_count():
     assert lost > 3
 
 
-def test_who_is_at_work_does_not_leave():
-    # A round of the slowest device takes longer than most spells.
-    run = simulation(devices={"trace": "on-off", "on_s": 0.1, "off_s": 0.3, "jitter": 0.3})
-    presence, begun = run.experiment.devices.presence, 0
-    for round in range(8):
-        now, idle = run.virtual_time, not len(run.cohorts._flying)
-        now = presence.begin(now, run.experiment.sizes > 0) if idle else now
-        rows = run.round().clients
-        fresh = run.cohorts._flying["client"][run.cohorts._flying["version"] == round]
-        assert presence.there(now)[fresh].all()  # but who is away does not begin
-        begun += len(fresh)
-        assert (rows["status"] == COMPLETED).all() and 1 <= len(rows) <= 2
-        spans = rows["virtual_end"] - rows["virtual_start"]
-        sums = rows["seconds_down"] + rows["seconds_compute"] + rows["seconds_up"]
-        np.testing.assert_allclose(spans, sums, rtol=1e-9)
-    assert begun
-
-
 def test_a_checkpoint_holds_who_is_in_flight_and_what_they_began_from():
     run, again = (simulation(devices={"dropout": 0.3}) for _ in range(2))
     for _ in range(4):

@@ -10,12 +10,14 @@ from fedmpi.config import read
 from fedmpi.errors import ConfigError
 from fedmpi.experiment import resolve
 from fedmpi.experiment.earlier import Earlier
+from fedmpi.round.status import COMPLETED
 from fedmpi.world.devices import devices_of
 from fedmpi.world.nights import Nights
 from fedmpi.world.on_off import OnOff
 from fedmpi.world.presence import DAY
 from fedmpi.world.recorded import Recorded, last_before, spells_of
 from fedmpi.world.traces import rows_in
+from tests.round.test_flights import simulation
 
 ROWS = ((100.0, 0.0, 10.0, 50.0, 60.0, 90.0, 100.0), (40.0,), (30.0, 5.0, 6.0), (7.0, 0.0, 7.0))
 
@@ -217,3 +219,21 @@ def test_the_hundred_phones_of_flash(data_root):
     assert sorted(np.bincount(devices.columns()["trace"])) == [2] * 50 + [3] * 50
     again = Earlier(text, resolved.values()).resolved("out.h5")
     assert again.config.devices == resolved.config.devices
+
+
+def test_who_is_at_work_does_not_leave():
+    """Of asynchronous rounds; one of the slowest device takes longer than most spells."""
+    run = simulation(devices={"trace": "on-off", "on_s": 0.1, "off_s": 0.3, "jitter": 0.3})
+    presence, begun = run.experiment.devices.presence, 0
+    for round in range(8):
+        now, idle = run.virtual_time, not len(run.cohorts._flying)
+        now = presence.begin(now, run.experiment.sizes > 0) if idle else now
+        rows = run.round().clients
+        fresh = run.cohorts._flying["client"][run.cohorts._flying["version"] == round]
+        assert presence.there(now)[fresh].all()  # but who is away does not begin
+        begun += len(fresh)
+        assert (rows["status"] == COMPLETED).all() and 1 <= len(rows) <= 2
+        spans = rows["virtual_end"] - rows["virtual_start"]
+        sums = rows["seconds_down"] + rows["seconds_compute"] + rows["seconds_up"]
+        np.testing.assert_allclose(spans, sums, rtol=1e-9)
+    assert begun
