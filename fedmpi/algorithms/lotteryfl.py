@@ -5,13 +5,12 @@ and Communication-Efficient Federated Learning", SEC 2021, arXiv:2008.03371. A c
 mask to the global model. If this model classifies more than the share `accuracy` of the client's
 samples correctly and more than `target` of the weights are left, the client drops the share `rate`
 of the weights left in each layer, those of least magnitude, and rewinds the rest to the first
-weights. Then it trains and sends the weights in its mask; a weight becomes the mean over the
-clients that hold it. A client whose share rounds to no weight in any layer goes on training.
+weights. Then it trains and sends the weights left; a weight becomes the mean over the clients that
+hold it. A client whose share rounds to no weight in any layer goes on training.
 Deviations: accuracy is measured on the client's training samples, since it has no others
-here (in the code, on up to 80 of its test samples), and its cost is not counted. In a round in
-which it prunes, a client is counted as receiving the weights that are left, although it tests and
-ranks all weights that it had. By a bug the code rewinds biases to the values that earlier clients
-gave them. [clients] weighting = "uniform" is the code's mean.
+here (in the code, on up to 80 of its test samples), and its cost is not counted. By a bug the code
+rewinds biases to the values that earlier clients gave them. [clients] weighting = "uniform" is the
+code's mean.
 """
 
 import numpy as np
@@ -46,16 +45,17 @@ class LotteryFL(PersonalMask, name="lotteryfl"):
         return {"weights": weights, "first": weights}
 
     def plan(self, state: State, round: int, client: int) -> Plan:
-        """Return a Plan of the client's ticket both ways, pruned if its accuracy suffices."""
+        """Return a Plan of the client's ticket, pruned on the client if its accuracy suffices."""
         mask = self.mask_of(client)
+        down = up = Support(self.layout, "coordinate", mask)
         start = sparsity.masked(state["weights"], mask)
         dense = mask[self._inside].mean() > self.keys.target
         if dense and self.accuracy(client, start) > self.keys.accuracy:
             left = sparsity.smaller(self.layout, self.tensors, mask, start, self.keys.rate)
             if not np.array_equal(left, mask):  # a small rate may drop nothing
                 mask, start = left, sparsity.masked(state["first"], left)
-        held = Support(self.layout, "coordinate", mask)
-        return Plan(down=held, up=held, start=start, mask=mask, update=mask)
+                up = Support(self.layout, "coordinate", mask)
+        return Plan(down=down, up=up, start=start, mask=mask, update=mask)
 
     def remember(self, job: Job, report: Report, message: Parts, arrival: Arrival) -> Memory | None:
         """Return the mask, a bit for each weight."""

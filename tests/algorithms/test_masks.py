@@ -185,10 +185,12 @@ class TestLotteryFL:
         gone = np.abs(WEIGHTS[:6])[plan.mask[:6] == 0]
         assert gone.max() < np.abs(WEIGHTS[:6])[plan.mask[:6] == 1].min()
         assert plan.up.mask().tolist() == plan.mask.tolist()
+        assert plan.down.mask().all()  # the client tests and ranks what it receives
         memory, good = algorithm.remember(Job(0, 0, state, plan, 1.0), None, {}, None), 0.1
         again = algorithm.plan(state, 1, 0)
         assert np.array_equal(again.mask, plan.mask)
         assert np.array_equal(again.start, WEIGHTS * plan.mask)
+        assert again.down == again.up == plan.up
 
     def test_pruning_ends_at_the_target(self):
         simulation, _ = simulate("lotteryfl", ("run.rounds=8",), accuracy=0.0, rate=0.5, target=0.4)

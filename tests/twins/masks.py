@@ -217,7 +217,7 @@ def lotteryfl(trial):
     for round in range(trial.rounds):
         mean = Mean(net)
         for client, share in trial.cohort(round):
-            mask = tickets.get(client, net.ones())
+            mask = held = tickets.get(client, net.ones())
             start, left = w * mask, mask[inside].double().mean()
             good = net.accuracy(start, *trial.data(client)) > keys["accuracy"]
             new = smaller(net, start, mask, keys["rate"])
@@ -225,7 +225,7 @@ def lotteryfl(trial):
                 mask, pruned, start = new, pruned + 1, net.first * new
             tickets[client] = mask
             mean.add(local(trial, round, client, start, mask), share, mask)
-            trial.sends(round, down=mask, up=mask)
+            trial.sends(round, down=held, up=mask)
         w = mean.over(w)
     assert pruned > 2, "hardly anybody pruned"
     return w
