@@ -139,28 +139,6 @@ def test_what_a_class_says_of_itself_is_checked(lines, message, tmp_path, monkey
         of_tree({"algorithm": {"name": "keyed:Mine"}})
 
 
-class Learner(fedmpi.Selector):
-    """Selects nobody, and would forget what it has learned."""
-
-    learns = True
-
-    def select(self, round, world, number, in_turn):
-        return []
-
-    def learn(self, rows):
-        self.rows = rows
-
-    def restore(self, arrays):
-        self.rows = arrays["rows"]
-
-
-def test_a_rule_of_selection_that_learns_keeps_what_it_has_learned():
-    with pytest.raises(ConfigError, match=r"Learner learns .*; also define arrays and restore"):
-        of_tree({"clients": {"selection": f"{__name__}:Learner"}})
-    for name in SELECTORS:
-        of_tree({"clients": {"selection": name}})
-
-
 @pytest.mark.parametrize("kind", [list, list[int], list[float] | None, tuple[list[int], ...], set])
 def test_a_key_that_is_a_list_is_refused_since_keys_are_frozen(kind):
     """Its values, of the configuration or of a resumed run, would be tuples and never fit."""

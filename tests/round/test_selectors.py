@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fedmpi
 from fedmpi.errors import ConfigError
 from fedmpi.experiment.resolve import of_tree
 from fedmpi.round.cohort import shares_of
@@ -98,3 +99,25 @@ def test_turns_go_round_and_who_is_away_misses_its_turn():
 def test_what_is_wrong_is_named(clients, words):
     with pytest.raises(ConfigError, match=words):
         of_tree({"clients": clients})
+
+
+class Learner(fedmpi.Selector):
+    """Selects nobody, and would forget what it has learned."""
+
+    learns = True
+
+    def select(self, round, world, number, in_turn):
+        return []
+
+    def learn(self, rows):
+        self.rows = rows
+
+    def restore(self, arrays):
+        self.rows = arrays["rows"]
+
+
+def test_a_rule_of_selection_that_learns_keeps_what_it_has_learned():
+    with pytest.raises(ConfigError, match=r"Learner learns .*; also define arrays and restore"):
+        of_tree({"clients": {"selection": f"{__name__}:Learner"}})
+    for name in SELECTORS:
+        of_tree({"clients": {"selection": name}})
