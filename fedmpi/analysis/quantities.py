@@ -11,6 +11,8 @@ Units: TypeAlias = tuple[tuple[float, str], ...]
 BYTES: Units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 FLOPS: Units = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"),
          (1, "FLOP"))
+ENERGY: Units = ((3.6e6, "kWh"), (3.6e3, "Wh"), (1, "J"))
+GRAMS: Units = ((1e6, "t"), (1e3, "kg"), (1, "g"), (1e-3, "mg"))
 WIDTH = 80  # letters of a line of a terminal
 NAME = 24  # letters of a name that stands among facts
 BESIDE = 40  # letters of a line of a table beside a long name

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 
+import h5py
 import numpy as np
 import pytest
 
@@ -53,6 +54,17 @@ def test_the_summary_has_the_numbers_of_the_tables(runs):
     assert sparse["Up"] == "10 kB −50 %" and sparse["Down"] == "40 kB ±0 %"
     assert dense["Virtual time"] == "50 s" and sparse["Virtual time"] == "25 s −50 %"
     assert dense["Status"] == "finished" and dense["Rounds"] == "5"
+
+
+def test_energy_is_shown_where_a_power_was_given(runs):
+    assert not {"Energy", "CO2"} & {*Page(page(runs)).table("Accuracy and cost")[0]}
+    runs[0].close()
+    with h5py.File(runs[0].path, "r+") as file:
+        file["rounds/joules"][:], file["rounds/co2_g"][:] = 0.72e6, 50.0  # of each of 5 rounds
+    runs[0] = reader.open(runs[0].path)
+    dense, sparse = Page(page(runs)).table("Accuracy and cost")
+    assert (dense["Energy"], dense["CO2"]) == ("1 kWh", "250 g")
+    assert (sparse["Energy"], sparse["CO2"]) == ("-", "-")
 
 
 def test_every_run_is_in_the_table_of_runs(runs):

@@ -15,7 +15,8 @@ from fedmpi.record.reader import Run
 
 HEAD = ("Configuration", "Final accuracy", "Best accuracy", "Up", "Down", "FLOPs", "Virtual time",
         "Wall time", "Rounds", "Runs", "Status", "Density up", "Model density",
-        "FLOPs, one inference")
+        "FLOPs, one inference", "Energy", "CO2")
+ALWAYS = len(HEAD) - 3  # columns of every table; older or plain runs lack the others
 MOST_NAMED = 4  # runs, configurations, or values of a key, in a title or a cell
 COSTS = ("bytes_up", "bytes_down", "flops")
 
@@ -104,6 +105,8 @@ def configurations(study: Study) -> Html:
             rounds(group), str(len(group.runs)), states(group),
             share(group.mean("density_up")), share(group.last("model_density")),
             in_flops(group.last("flops_inference")),
+            quantities.quantity(spent(group, "joules"), quantities.ENERGY),
+            quantities.quantity(spent(group, "co2_g"), quantities.GRAMS),
         ))  # fmt: skip
     repeats = any(len(group.runs) > 1 for group in study.groups)
     caption = "Accuracy and cost of each configuration, for the whole run and all clients"
@@ -111,9 +114,16 @@ def configurations(study: Study) -> Html:
         caption += "; means over its runs, ± standard deviation"
     if len(rows) > 1:
         caption += f"; small numbers: relative to {study.reference.name}"
-    width = len(HEAD) - all(row[-1] == "-" for row in rows)  # files of schema 1.0 lack inference
-    rows = [row[:width] for row in rows]
-    return table(caption, HEAD[:width], rows, right=set(range(1, width)) - {10}, class_="wide")
+    shown = [k for k in range(len(HEAD)) if k < ALWAYS or any(row[k] != "-" for row in rows)]
+    head, *rows = ([row[k] for k in shown] for row in (HEAD, *rows))
+    return table(caption, head, rows, right=set(range(1, len(head))) - {10}, class_="wide")
+
+
+def spent(group: Group, column: str) -> float | None:
+    """Return the energy or the CO2 of the clients' devices; None if no power was given."""
+    if not all(column in run.rounds for run in group.runs):
+        return None
+    return group.total(column) or None
 
 
 def every_run(study: Study) -> Html:
@@ -131,7 +141,7 @@ def every_run(study: Study) -> Html:
             str(done), setting(run, "run", "seed"), run.status,
             share(run.rounds["density_up"].mean() if done else None), share(last["model_density"]),
         ))  # fmt: skip
-    head = ("Run", *("Seed" if name == "Runs" else name for name in HEAD[1:-1]))
+    head = ("Run", *("Seed" if name == "Runs" else name for name in HEAD[1:ALWAYS]))
     return table("Each run", head, rows, right=set(range(1, len(head))) - {10}, class_="wide")
 
 
