@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmpi.kernels import lanes
+from fedmpi.kernels import ends, lanes
 from fedmpi.kernels._jit import kernel
 from fedmpi.kernels._turn import SIDE, turn
 
@@ -23,7 +23,7 @@ def enter(
     index : int64[n]
         Indices of the samples, each in [0, N). If there are none, all lanes get 0.
     width : int
-        Lanes of a position, a multiple of 16 and at least n.
+        Lanes of a position, at least n.
 
     Notes
     -----
@@ -38,7 +38,7 @@ def enter(
         count = index.size - n  # samples left, of which up to 16 are gathered now
         if count < 16 or size < SIDE:
             for d in range(size):
-                for k in range(16):
+                for k in range(min(16, width - n)):
                     last = min(n + k, index.size - 1)
                     here = values[rows[last] + d] if last >= 0 else np.float32(0)
                     memory[places[d] + n + k] = here
@@ -55,13 +55,16 @@ def transpose(
 ) -> None:
     """Transpose [rows, width]: memory[out + n * pitch + i] = memory[src + i * width + n].
 
+    If the width is not a multiple of 16, other values may be written to the lines behind the last
+    one, up to the next multiple.
+
     Parameters
     ----------
     memory : float32[.], changed in place
     out, src : int
         Offsets in `memory` of the result and of its source, which must not overlap.
     rows, width, pitch : int
-        At least 16 rows, a width that is a multiple of 16, and pitch >= rows.
+        At least 16 rows, and pitch >= rows.
     """
     across, down = np.arange(SIDE) * width, np.arange(SIDE) * pitch
     for i in range(0, rows, SIDE):
@@ -110,29 +113,34 @@ def measure(
     planes : int64[C]
     size : int
         Lanes of a plane: positions times width.
-    mask : float32[width]
-        For the lanes of a position, 1 if they hold a sample and 0 if not.
+    mask : float32[16 width]
+        For the lanes of 16 positions, 1 if they hold a sample and 0 if not.
     floor : float
         0 if a ReLU follows, -inf otherwise.
 
     Notes
     -----
     This is the importance of FedSkel (Luo et al., CIKM 2021). It is measured before the ReLU, in
-    the same pass that applies the ReLU. Up to 64 positions are added in float32, lane by lane,
-    and all further sums are in float64. Reads and writes 4 bytes per lane.
+    the same pass that applies the ReLU. Up to 64 numbers are added in float32, lane by lane, and
+    all further sums are in float64. Reads and writes 4 bytes per lane.
     """
     lane, sums = lanes.full(1, 1, 0.0), np.empty(16, np.float32)
-    least, width = lanes.filled(lane, floor), mask.size
+    least, width = lanes.filled(lane, floor), mask.size // 16
+    period = width  # of the vectors that hold the same samples
+    while period % 16:
+        period += width
     for c in range(planes.size):
         for first in range(0, size, 64 * width):
-            for n in range(first, first + width, 16):
+            for n in range(first, min(first + period, size), 16):
                 total = lane
-                for p in range(n, min(n + 64 * width, size), width):
+                for p in range(n, min(first + 64 * width, size), period):
                     value = lanes.loaded(lane, memory, planes, c, p)
-                    total = total + lanes.where_greater(value, lane, value, lane - value)
-                    lanes.store(
-                        lanes.where_greater(least, value, least, value), memory, planes, c, p
-                    )
+                    large = lanes.where_greater(value, lane, value, lane - value)
+                    if size - p < 16:
+                        large = lanes.where_greater(ends.below(lane, size - p), lane, large, lane)
+                    total = total + large
+                    value = lanes.where_greater(least, value, least, value)
+                    ends.store(value, size - p, memory, planes, c, p)
                 held = lanes.vector(lane, mask, n - first)
                 lanes.sums(lanes.where_greater(held, lane, total, lane), sums)
                 totals[c] += np.float64(sums[0])

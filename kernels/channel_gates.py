@@ -7,7 +7,7 @@ sample. The gates of a sample are one lane in `width` lanes for each channel.
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmpi.kernels import lanes
+from fedmpi.kernels import ends, lanes
 from fedmpi.kernels._jit import kernel
 
 _BLOCK = 64  # positions whose products are added before they join the sum of a plane
@@ -32,7 +32,7 @@ def means(
     size : int
         Lanes of a row, a multiple of `width`.
     width : int
-        Lanes of a position, a multiple of 16.
+        Lanes of a position.
     share : float
         1 / number of positions.
     squash : bool
@@ -71,7 +71,7 @@ def _means(
             for p in range(rows[m] + n, rows[m] + size, width):
                 row = row + lanes.loaded(zero, memory, src, c, p)
             total = total + row
-        lanes.store(total * part, memory, out, c, n)
+        ends.store(total * part, width - n, memory, out, c, n)
 
 
 @kernel
@@ -104,7 +104,7 @@ def means_back(
     """
     lane, one = lanes.full(1, 1, 0.0), lanes.full(1, 1, 1.0)
     part = lanes.filled(lane, share)
-    given, start = np.empty(width, np.float32), np.zeros(1, np.int64)
+    given, start = np.empty(width + 16, np.float32), np.zeros(1, np.int64)
     for k in range(up.size):
         for n in range(0, width, 16):
             slope = part * lanes.loaded(lane, memory, up, k, n)
@@ -120,7 +120,7 @@ def means_back(
                 if gate != 0:
                     active = lanes.loaded(lane, memory, down, k, p + n + gate)
                     total = lanes.where_greater(active, lane, total, lane)
-                lanes.store(total, memory, down, k, p + n)
+                ends.store(total, width - n, memory, down, k, p + n)
 
 
 @kernel
@@ -135,7 +135,6 @@ def keep(memory: NDArray[np.float32], planes: NDArray[np.int64], kept: int, widt
     kept : int
         At least 1. Of equal gates, those of the first channels are kept.
     width : int
-        A multiple of 16.
 
     Notes
     -----
@@ -158,7 +157,8 @@ def keep(memory: NDArray[np.float32], planes: NDArray[np.int64], kept: int, widt
                 before = before + lanes.where_greater(other, value, one, lane)
             lanes.store(lanes.where_greater(most, before, value, lane), scratch, places, c, 0)
         for c in range(planes.size):
-            lanes.store(lanes.loaded(lane, scratch, places, c, 0), memory, planes, c, n)
+            value = lanes.loaded(lane, scratch, places, c, 0)
+            ends.store(value, width - n, memory, planes, c, n)
 
 
 @kernel
@@ -190,7 +190,7 @@ def scale(
                 value = lanes.loaded(lane, memory, src, c, p + n)
                 value = value * lanes.loaded(lane, memory, gates, c, n)
                 value = lanes.where_greater(least, value, least, value)
-                lanes.store(value, memory, out, c, p + n)
+                ends.store(value, width - n, memory, out, c, p + n)
 
 
 @kernel
@@ -228,8 +228,8 @@ def scale_back(
                     given = lanes.loaded(lane, memory, up, k, p)
                     part = lanes.fused(given, lanes.loaded(lane, memory, src, k, p), part)
                     if passed[k]:
-                        lanes.store(given * gate, memory, down, k, p)
+                        ends.store(given * gate, width - n, memory, down, k, p)
                 total = total + part
             if opened[k]:
                 total = lanes.where_greater(gate, lane, total, lane)
-                lanes.store(total, memory, slopes, k, n)
+                ends.store(total, width - n, memory, slopes, k, n)

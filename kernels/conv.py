@@ -1,15 +1,16 @@
 """Convolutions and linear layers, forward and backward, as sums over taps.
 
 Arrays are flat, with the batch innermost: a channel is a plane of positions, and each position
-is a block of N lanes (the batch, padded to a multiple of 16). A table of offsets lists the terms
-of each sum. So one kernel serves every kernel size, stride, padding and batch, both passes, and
-any choice of rows and channels: dropped rows and channels are not in the table.
+is a block of N lanes, one for each sample of a batch. Neighbours that are computed alike are one
+run of lanes, so only a run's last vector of 16 may have lanes to spare; what is read in these,
+even NaN, counts for nothing. A table of offsets lists the terms of each sum. So one kernel serves
+every kernel size, stride, padding and batch, both passes, and any choice of rows and channels.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmpi.kernels import lanes
+from fedmpi.kernels import ends, lanes
 from fedmpi.kernels._jit import inlined, kernel
 
 # Rows and columns of tiles. The sums of a tile fill most of the 32 registers of 16 lanes, or of the
@@ -38,8 +39,7 @@ def mix(
         May be the same array as `src`, if no element is both read and written.
     src, weights : float32[.]
     table : int64[.]
-        From `tables.mix_table`. The lanes of a run must be a multiple of 16, unless there is one
-        channel and `start` is not 2; then some lanes are written twice.
+        From `tables.mix_table`.
     start : int
         0: sums start from 0; 1: from the row's bias; 2: from the values in `out`.
     floor : float
@@ -131,7 +131,7 @@ def _mix_runs(
 
 @kernel
 def _mix_rows(
-    wide: NDArray[np.float32], middle: NDArray[np.float32], narrow: NDArray[np.float32], most: int,
+    wide: NDArray[np.float32], middle: NDArray[np.float32], one: NDArray[np.float32], most: int,
     more: int, out: NDArray[np.float32], src: NDArray[np.float32], weights: NDArray[np.float32],
     table: NDArray[np.int64], o: int, j0: int, j1: int, m0: int, m1: int, start: int, floor: float,
     gate: int,
@@ -140,24 +140,22 @@ def _mix_rows(
     for m in range(m0, m1, 5):
         size, p = lanes.item(table, m + 2), 0
         while size - p >= 16 * most:
-            _mix_tile(wide, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
+            _mix_tile(wide, out, src, weights, table, o, j0, j1, m, p, 0, start, floor, gate)
             p += 16 * most
         while size - p >= 16 * more:
-            _mix_tile(middle, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
+            _mix_tile(middle, out, src, weights, table, o, j0, j1, m, p, 0, start, floor, gate)
             p += 16 * more
-        while p < size:
-            p = min(p, size - 16)
-            _mix_tile(narrow, out, src, weights, table, o, j0, j1, m, p, start, floor, gate)
-            p += 16
+        for q in range(p, size, 16):
+            _mix_tile(one, out, src, weights, table, o, j0, j1, m, q, size - q, start, floor, gate)
 
 
 @inlined
 def _mix_tile(
     zero: NDArray[np.float32], out: NDArray[np.float32], src: NDArray[np.float32],
     weights: NDArray[np.float32], table: NDArray[np.int64], o: int, j0: int, j1: int, m: int,
-    p: int, start: int, floor: float, gate: int,
+    p: int, count: int, start: int, floor: float, gate: int,
 ) -> None:
-    """Compute one tile; its sums stay in registers from the first tap to the last."""
+    """Compute one tile in registers, and write its first `count` lanes, or all if that is 0."""
     row_out, row_weight = lanes.item(table, 5) + o, lanes.item(table, 6) + o
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
     t0, t1 = lanes.item(table, m + 3), lanes.item(table, m + 4)
@@ -180,7 +178,10 @@ def _mix_tile(
     if gate != 0:
         active = lanes.loaded(zero, out, table, row_out, place + gate)
         tile = lanes.where_greater(active, zero, tile, zero)
-    lanes.store(tile, out, table, row_out, place)
+    if count > 0:
+        ends.store(tile, count, out, table, row_out, place)
+    else:
+        lanes.store(tile, out, table, row_out, place)
 
 
 @kernel
@@ -245,9 +246,13 @@ def _correlate_rows(
         tile = zero
         for m in range(runs + 3 * first, runs + 3 * end, 3):
             at, start = lanes.item(table, m), lanes.item(table, m + 1)
-            for p in range(0, lanes.item(table, m + 2), 16):
+            size = lanes.item(table, m + 2)
+            for p in range(0, size - 15, 16):
                 tile = lanes.inner(tile, left, table, row_left, at + p,
                                    right, table, col_right + k, start + p)  # fmt: skip
+            if size & 15:
+                tile = ends.inner(tile, size, left, table, row_left, at,
+                                  right, table, col_right + k, start)  # fmt: skip
         lanes.sums(tile, sums)
         for r in range(height):
             row = lanes.item(table, row_out + r)
@@ -272,23 +277,21 @@ def row_sums(
     places, planes : int64[O]
     src : float32[.]
     size : int
-        Lanes of a plane, a multiple of 16.
+        Lanes of a plane.
 
     Notes
     -----
-    Reads 4 bytes per lane. 128 partial sums are kept: each vector of 16 is added in halves, then
-    the results are added in order.
+    Reads 4 bytes per lane. 128 partial sums are kept; each 16 are added in halves, then in order.
     """
     wide, narrow = lanes.full(1, 8, 0.0), lanes.full(1, 1, 0.0)
     scratch = np.empty(16, np.float32)
     for o in range(places.size):
-        many, one, p = wide, narrow, 0
-        while size - p >= 128:
+        many, one = wide, narrow
+        for p in range(0, size - 127, 128):
             many = many + lanes.loaded(wide, src, planes, o, p)
-            p += 128
-        while p < size:
-            one = one + lanes.loaded(narrow, src, planes, o, p)
-            p += 16
+        for p in range(size // 128 * 128, size, 16):
+            value = lanes.loaded(narrow, src, planes, o, p)
+            one = one + lanes.where_greater(ends.below(narrow, size - p), narrow, value, narrow)
         lanes.sums(one, scratch)
         total = scratch[0]
         lanes.sums(many, scratch)

@@ -9,7 +9,7 @@ as the registers hold: a kept weight costs its multiply-adds, and a dropped weig
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmpi.kernels import lanes
+from fedmpi.kernels import ends, lanes
 from fedmpi.kernels._jit import inlined, kernel
 
 _MIX, _CORRELATE = 6, 3  # length of a table's header
@@ -30,7 +30,7 @@ def mix_table(
     mask : uint8[P]
         Not 0 where an element of `weights` is kept.
     out, weight, bias, channel_weight, channel_src, tap_weight, tap_src, runs :
-        As for `tables.mix_table`, but lanes are a multiple of 16.
+        As for `tables.mix_table`.
 
     Notes
     -----
@@ -147,6 +147,7 @@ def _mix_rows(
 ) -> None:
     """Compute a few lanes of one run for all rows; their inputs stay in the nearest cache."""
     place, at = lanes.item(table, m) + p, lanes.item(table, m + 1) + p
+    left = lanes.item(table, m + 2) - p
     ranges, lists = lanes.item(table, 2), lanes.item(table, 5) + lanes.item(table, m + 3)
     least = lanes.filled(zero, floor)
     for o in range(lanes.item(table, 0)):
@@ -162,7 +163,7 @@ def _mix_rows(
         if gate != 0:
             active = lanes.loaded(zero, out, table, _MIX + o, place + gate)
             tile = lanes.where_greater(active, zero, tile, zero)
-        lanes.store(tile, out, table, _MIX + o, place)
+        ends.store(tile, left, out, table, _MIX + o, place)
 
 
 @kernel
@@ -269,8 +270,11 @@ def _correlate_row(
     first, end = lanes.item(table, row + 1), lanes.item(table, row + 2)
     for m in range(runs + 3 * first, runs + 3 * end, 3):
         at, start = lanes.item(table, m), lanes.item(table, m + 1)
-        for p in range(0, lanes.item(table, m + 2), 16):
+        size = lanes.item(table, m + 2)
+        for p in range(0, size - 15, 16):
             tile = lanes.inner(tile, left, table, row, at + p, right, table, k, start + p)
+        if size & 15:
+            tile = ends.inner(tile, size, left, table, row, at, right, table, k, start)
     lanes.sums(tile, sums)
     fresh = lanes.item(table, row + 5)
     for c in range(width):

@@ -1,16 +1,16 @@
 """Batch normalisation with the batch innermost, forward and backward.
 
-A channel has `size` lanes: its positions follow each other, with `width` lanes each. Lanes with
-mask 0 hold no sample and are left out of every sum.
+A channel has `size` lanes: its positions follow each other, with `width` lanes each. A mask
+float32[16 width] is 1 for the lanes of 16 positions that hold a sample. Other lanes are left out of
+every sum.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmpi.kernels import lanes
+from fedmpi.kernels import ends, lanes
 from fedmpi.kernels._jit import kernel
 
-_BLOCK = 16  # positions summed in float32 before they join a float64 sum
 _ONCE, _ITSELF, _OTHER = 0, 1, 2  # argument `times` of `_sum`
 
 
@@ -28,8 +28,7 @@ def normalise(
     out, src : int64[C]
         Planes of the result and of x.
     size : int
-    mask : float32[width]
-        1 for lanes that hold a sample, 0 for others.
+    mask : float32[16 width]
     weights : float32[P]
     scale, shift : int64[C]
         Offsets in `weights`.
@@ -43,7 +42,7 @@ def normalise(
     Ioffe and Szegedy, ICML 2015 (arXiv:1502.03167). Reads 12 bytes per lane, writes 4.
     """
     scratch = np.empty(16, np.float32)
-    count = _count(mask) * (size // mask.size)
+    count = _count(mask, size)
     for c in range(out.size):
         total = _sum(memory, src, c, size, mask, np.float32(0), _ONCE, src, scratch)
         mean = np.float32(total / count)
@@ -92,7 +91,7 @@ def normalise_back(
     src, up, down : int64[K]
         Planes of x, of the gradient of the result, and of the gradient of x.
     size : int
-    mask : float32[width]
+    mask : float32[16 width]
     weights : float32[P]
     grad : float32[P], changed in place
     scale, shift : int64[K]
@@ -112,7 +111,7 @@ def normalise_back(
     (dy - mean(dy) - y mean(dy y)). Reads 16 bytes per lane, writes 4.
     """
     scratch = np.empty(16, np.float32)
-    count = _count(mask) * (size // mask.size)
+    count = _count(mask, size)
     for k in range(src.size):
         mean = saved[0, channels[k]]
         root = np.float32(1.0 / np.sqrt(np.float64(saved[1, channels[k]]) + epsilon))
@@ -145,11 +144,11 @@ def track(
     saved : float32[2, C]
         From `normalise`.
     channels : int64[K]
-    mask : float32[width]
+    mask : float32[16 width]
     size : int
     rate : float
     """
-    count = _count(mask) * (size // mask.size)
+    count = _count(mask, size)
     rest, part = np.float32(1.0 - rate), np.float32(rate)
     unbiased = np.float32(count / max(count - 1.0, 1.0))
     for k in range(channels.size):
@@ -159,11 +158,12 @@ def track(
 
 
 @kernel
-def _count(mask: NDArray[np.float32]) -> float:
+def _count(mask: NDArray[np.float32], size: int) -> float:
+    """Return the number of lanes of a plane that hold samples."""
     count = 0.0
     for n in range(mask.size):
         count += np.float64(mask[n])
-    return count
+    return count * size / mask.size
 
 
 @kernel
@@ -172,21 +172,25 @@ def _sum(
     mask: NDArray[np.float32], centre: np.float32, times: int, others: NDArray[np.int64],
     scratch: NDArray[np.float32],
 ) -> float:
-    """Sum x - centre over one plane, squared or times a plane of `others` if `times` says so."""
+    """Sum x - centre over one plane, squared or times a plane of `others` if `times` says so.
+
+    16 positions are added in float32 before they join the sum in float64.
+    """
     zero = lanes.full(1, 1, 0.0)
     middle, sum_ = lanes.filled(zero, centre), 0.0
-    block = _BLOCK * mask.size
-    for first in range(0, size, block):
+    for first in range(0, size, mask.size):
         total = zero
-        for p in range(first, min(first + block, size), mask.size):
-            for q in range(0, mask.size, 16):
-                used = lanes.vector(zero, mask, q)
-                value = lanes.loaded(zero, memory, planes, c, p + q) - middle
-                if times == _ITSELF:
-                    value = value * value
-                elif times == _OTHER:
-                    value = value * lanes.loaded(zero, memory, others, c, p + q)
-                total = total + lanes.where_greater(used, zero, value, zero)
+        for p in range(first, min(first + mask.size, size), 16):
+            used = lanes.vector(zero, mask, p - first)
+            value = lanes.loaded(zero, memory, planes, c, p) - middle
+            if times == _ITSELF:
+                value = value * value
+            elif times == _OTHER:
+                value = value * lanes.loaded(zero, memory, others, c, p)
+            value = lanes.where_greater(used, zero, value, zero)
+            if size - p < 16:
+                value = lanes.where_greater(ends.below(zero, size - p), zero, value, zero)
+            total = total + value
         lanes.sums(total, scratch)
         sum_ += np.float64(scratch[0])
     return sum_
@@ -205,7 +209,8 @@ def _affine(
     for p in range(0, size, 16):
         value = lanes.loaded(zero, memory, src, c, p) - middle
         value = lanes.fused(a, value, b)
-        lanes.store(lanes.where_greater(least, value, least, value), memory, out, c, p)
+        value = lanes.where_greater(least, value, least, value)
+        ends.store(value, size - p, memory, out, c, p)
 
 
 @kernel
@@ -218,16 +223,16 @@ def _back(
     zero = lanes.full(1, 1, 0.0)
     one, two, three = lanes.filled(zero, a), lanes.filled(zero, b), lanes.filled(zero, d)
     middle = lanes.filled(zero, mean)
-    for p in range(0, size, mask.size):
-        for q in range(0, mask.size, 16):
-            used = lanes.vector(zero, mask, q)
-            value = lanes.loaded(zero, memory, src, k, p + q) - middle
+    for first in range(0, size, mask.size):
+        for p in range(first, min(first + mask.size, size), 16):
+            used = lanes.vector(zero, mask, p - first)
+            value = lanes.loaded(zero, memory, src, k, p) - middle
             value = lanes.fused(two, value, three)
-            value = lanes.fused(one, lanes.loaded(zero, memory, up, k, p + q), value)
+            value = lanes.fused(one, lanes.loaded(zero, memory, up, k, p), value)
             value = lanes.where_greater(used, zero, value, zero)
             if not fresh:
-                value = value + lanes.loaded(zero, memory, down, k, p + q)
+                value = value + lanes.loaded(zero, memory, down, k, p)
             if gate != 0:
-                active = lanes.loaded(zero, memory, down, k, p + q + gate)
+                active = lanes.loaded(zero, memory, down, k, p + gate)
                 value = lanes.where_greater(active, zero, value, zero)
-            lanes.store(value, memory, down, k, p + q)
+            ends.store(value, size - p, memory, down, k, p)

@@ -6,7 +6,7 @@ Arrays, offsets and runs are those of `conv`, with one run for each output posit
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmpi.kernels import lanes
+from fedmpi.kernels import ends, lanes
 from fedmpi.kernels._jit import kernel
 
 
@@ -65,7 +65,7 @@ def _largest(
                     value = lanes.loaded(zero, memory, src, c, taps[t] + runs[m, 1] + p)
                     best = lanes.where_greater(value, best, value, best)
                     best = lanes.where_equal(value, value, best, value)
-                lanes.store(best, memory, out, c, runs[m, 0] + p)
+                ends.store(best, runs[m, 2] - p, memory, out, c, runs[m, 0] + p)
 
 
 @kernel
@@ -112,7 +112,7 @@ def largest_back(
                     left = lanes.where_equal(value, best, lane, left)
                     if not apart:
                         given = given + lanes.loaded(lane, memory, down, c, at)
-                    lanes.store(given, memory, down, c, at)
+                    ends.store(given, runs[m, 2] - p, memory, down, c, at)
 
 
 @kernel
@@ -143,7 +143,7 @@ def mean(
                     total = total + lanes.loaded(lane, memory, src, c, taps[t] + runs[m, 1] + p)
                 total = total * part
                 total = lanes.where_greater(least, total, least, total)
-                lanes.store(total, memory, out, c, runs[m, 0] + p)
+                ends.store(total, runs[m, 2] - p, memory, out, c, runs[m, 0] + p)
 
 
 @kernel
@@ -178,4 +178,4 @@ def mean_back(
                     if gate != 0:
                         active = lanes.loaded(lane, memory, down, c, at + gate)
                         total = lanes.where_greater(active, lane, total, lane)
-                    lanes.store(total, memory, down, c, at)
+                    ends.store(total, runs[m, 2] - p, memory, down, c, at)

@@ -38,7 +38,7 @@ def mix_table(
     tap_weight, tap_src : int64[T]
         Offset of each tap in `weights` and in `src`.
     runs : int64[M, 5]
-        Offset in `out`, offset in `src`, lanes (16 or more), first tap, end of the taps.
+        Offset in `out`, offset in `src`, lanes, first tap, end of the taps.
     """
     taps = _most_taps(runs)
     block = max(1, _TERMS // taps)
@@ -75,7 +75,7 @@ def correlate_table(
         Offset of each column in `right` and in `out`. The columns of each part end with SPARE
         repetitions, whose `col_out` is -1.
     runs : int64[M, 3]
-        Offset in `left`, offset in `right`, lanes (a multiple of 16).
+        Offset in `left`, offset in `right`, lanes.
     parts : int64[B, 4]
         First column, end of the columns, first run, end of the runs.
     """
@@ -109,7 +109,7 @@ def _most_taps(runs: NDArray[np.int64]) -> np.int64:
 
 @kernel
 def _cut(runs: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the runs in pieces of `most` lanes; the last piece has 16 to `most` + 15."""
+    """Return the runs in pieces of `most` lanes; the last has up to `most` + 15."""
     pieces = 0
     for m in range(runs.shape[0]):
         pieces += max(1, (runs[m, 2] - 16) // most + 1)

@@ -78,7 +78,7 @@ def _warm_pool() -> None:
 
 def _warm_norm() -> None:
     memory, flat, places = np.zeros(4096, np.float32), np.zeros(64, np.float32), PLACES
-    mask, saved = np.ones(16, np.float32), np.ones((2, 1), np.float32)
+    mask, saved = np.ones(256, np.float32), np.ones((2, 1), np.float32)
     planes, scales = (places, places), (flat, places, places)
     norm.normalise(memory, *planes, 16, mask, *scales, saved, 1e-5, NONE)
     norm.apply(memory, *planes, 16, *scales, places, places, 1e-5, NONE)
@@ -108,7 +108,7 @@ def _warm_gates() -> None:
 
 
 def _warm_others() -> None:
-    memory, mask = np.zeros(4096, np.float32), np.ones(16, np.float32)
+    memory, mask = np.zeros(4096, np.float32), np.ones(256, np.float32)
     batch_last.turn_weights(memory, 0, np.zeros(64, np.float32), PLACES, PLACES, 1)
     batch_last.measure(np.zeros(1), memory, PLACES, 16, mask, NONE)
     batch_last.add(memory, 32, 0, 16, 16, NONE)

@@ -8,7 +8,7 @@ from tests.naive import channel_gates as naive
 
 NONE = float("-inf")
 POSITIONS = 75  # more than one block of 64
-SHAPES = [(16, 1), (16, 5), (48, 6)]  # lanes, channels
+SHAPES = [(16, 1), (16, 5), (48, 6), (10, 5), (1, 3), (50, 2)]  # lanes, channels
 
 
 def planes(width, channels, number):
@@ -18,7 +18,7 @@ def planes(width, channels, number):
 
 
 def memory_of(rng, width, channels, values):
-    return rng.standard_normal(16 + values * channels * POSITIONS * width).astype(np.float32)
+    return rng.standard_normal(32 + values * channels * POSITIONS * width).astype(np.float32)
 
 
 def both(memory, call):
@@ -65,13 +65,13 @@ def test_the_way_back_of_means_equals_its_twin(rng, width, channels, squash, fre
 
 
 @pytest.mark.parametrize("kept", [1, 3, 4])
-@pytest.mark.parametrize("width", [16, 48])
+@pytest.mark.parametrize("width", [3, 16, 20, 48])
 def test_the_largest_gates_are_kept_and_of_equal_ones_the_first(rng, width, kept):
     places = 16 + np.arange(7) * width
-    memory = rng.integers(0, 3, 16 + 7 * width).astype(np.float32)  # few distinct values
+    memory = rng.integers(0, 3, 32 + 7 * width).astype(np.float32)  # few distinct values
     found, want = both(memory, lambda module, mine: module.keep(mine, places, kept, width))
     np.testing.assert_array_equal(found, want)
-    assert ((found[16:].reshape(7, width) > 0).sum(0) <= kept).all()
+    assert ((found[16:-16].reshape(7, width) > 0).sum(0) <= kept).all()
 
 
 def test_all_gates_stay_if_all_are_kept_and_nan_is_never_hidden(rng):

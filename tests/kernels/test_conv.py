@@ -29,21 +29,32 @@ def mix_case(rng, rows, lanes, channels=2, taps=3):
     return out, src, weights, parts
 
 
-@pytest.mark.parametrize("lanes", [16, 32, 63, 112])
+def alone(src, channel_src, tap_src, runs):
+    """Write NaN to what no run reads."""
+    used = np.zeros(src.size, bool)
+    for _, at, size, t0, t1 in runs:
+        for place in (channel_src[:, None] + tap_src[t0:t1]).reshape(-1):
+            used[place + at : place + at + size] = True
+    src[~used] = np.nan
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 10, 16, 20, 32, 50, 63, 112])
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 6, 7, 10])
 def test_mix_equals_its_twin_for_any_rows_and_lanes(rng, rows, lanes):
     out, src, weights, parts = mix_case(rng, rows, lanes)
+    alone(src, parts[4], parts[6], parts[7])
     want = out.copy()
     conv.mix(out, src, weights, tables.mix_table(*parts), 1, NONE, 0)
     naive.mix(want, src, weights, parts, 1, NONE, 0)
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("lanes", [10, 170, 176])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("floor", [NONE, 0.0])
 @pytest.mark.parametrize("start", [0, 1, 2])
-def test_mix_starts_cuts_and_gates_as_its_twin(rng, start, floor, gated):
-    out, src, weights, parts = mix_case(rng, 4, 176)
+def test_mix_starts_cuts_and_gates_as_its_twin(rng, start, floor, gated, lanes):
+    out, src, weights, parts = mix_case(rng, 4, lanes)
     out[out.size // 2 :: 3] = 0  # a gate of 0 is closed
     want, gate = out.copy(), gated * (out.size // 2 + 3)
     conv.mix(out, src, weights, tables.mix_table(*parts), start, floor, gate)
@@ -51,10 +62,12 @@ def test_mix_starts_cuts_and_gates_as_its_twin(rng, start, floor, gated):
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-5)
 
 
-def test_mix_of_more_terms_than_go_at_once_starts_cuts_and_gates_once(rng):
+@pytest.mark.parametrize("lanes", [13, 16])
+def test_mix_of_more_terms_than_go_at_once_starts_cuts_and_gates_once(rng, lanes):
     out, src, weights, parts = mix_case(rng, 2, 16, channels=4, taps=9)
     taps = rng.integers(0, 6, 900)
-    parts = (*parts[:5], taps, taps * 8, np.array([[0, 16, 16, 0, 5], [19, 0, 16, 3, 900]]))
+    runs = np.array([[0, 16, lanes, 0, 5], [lanes + 3, 0, lanes, 3, 900]])
+    parts = (*parts[:5], taps, taps * 8, runs)
     want, gate = out.copy(), out.size // 2 + 3
     conv.mix(out, src, weights, tables.mix_table(*parts), 1, 0.0, gate)
     naive.mix(want, src, weights, parts, 1, 0.0, gate)
@@ -63,7 +76,10 @@ def test_mix_of_more_terms_than_go_at_once_starts_cuts_and_gates_once(rng):
 
 @pytest.mark.parametrize("samples", [1, 5, 16])
 def test_mix_samples_is_its_twin_again_and_again(rng, samples):
-    """5,000 lanes are cut into several runs; the table has served another batch before."""
+    """5,000 lanes are cut into several runs; the table has served another batch before.
+
+    The gradient ends with the last run, so nothing behind it is read or written.
+    """
     lanes, width = 5000, 16
     gradients, pitch = width * lanes + np.arange(3) * width, lanes
     parts = (
@@ -85,9 +101,9 @@ def test_mix_keeps_nan_above_any_floor(rng):
     assert np.isnan(out[:16]).all()
 
 
-def correlate_case(rng, rows, columns):
+def correlate_case(rng, rows, columns, runs=None):
     """Return (out, left, right, parts): two parts, the second with two runs."""
-    runs = np.array([[0, 16, 48], [16, 0, 16], [64, 32, 32]])
+    runs = np.array([[0, 16, 48], [16, 0, 16], [64, 32, 32]] if runs is None else runs)
     cut = columns // 2
     order = rng.permutation(rows * columns).reshape(rows, columns)
     spare = tables.SPARE
@@ -112,6 +128,24 @@ def test_correlate_equals_its_twin_for_any_rows_and_columns(rng, rows, columns):
     np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [1, 3, 10, 15, 17, 20, 50])
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_correlate_of_any_lanes_equals_its_twin_beside_nan(rng, rows, size):
+    runs = [[0, 16, size], [16, 0, size], [40, 32, size]]
+    out, left, right, parts = correlate_case(rng, rows, 13, runs)
+    want = out.copy()
+    naive.correlate(want, left, right, parts)
+    for plane, column in ((left, 0), (right, 1)):
+        used = np.zeros(96, bool)
+        for run in runs:
+            used[run[column] : run[column] + size] = True
+        plane.reshape(-1, 96)[:, ~used] = np.nan
+    room = np.full(16, np.nan, np.float32)  # whole vectors are read
+    conv.correlate(out, np.append(left, room), np.append(right, room),
+                   tables.correlate_table(*parts))  # fmt: skip
+    np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-4)
+
+
 def test_correlate_without_rows_changes_nothing(rng):
     out, left, right, parts = correlate_case(rng, 2, 3)
     none = np.zeros(0, np.int64)
@@ -120,9 +154,10 @@ def test_correlate_without_rows_changes_nothing(rng):
     np.testing.assert_array_equal(out, want)
 
 
-@pytest.mark.parametrize("size", [16, 128, 304])
+@pytest.mark.parametrize("size", [1, 3, 10, 16, 20, 128, 130, 304, 950])
 def test_row_sums_equals_its_twin(rng, size):
-    src, out = rng.standard_normal(3 * size).astype(np.float32), np.ones(5, np.float32)
+    src, out = np.full(2 * size + 16, np.nan, np.float32), np.ones(5, np.float32)
+    src[: 2 * size] = rng.standard_normal(2 * size)
     want, planes, places = out.copy(), np.array([size, 0]), np.array([4, 2])
     conv.row_sums(out, places, src, planes, size)
     naive.row_sums(want, places, src, planes, size)

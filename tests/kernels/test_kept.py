@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedmpi.kernels import conv, kept, tables
-from tests.kernels.test_conv import NONE, correlate_case, mix_case
+from tests.kernels.test_conv import NONE, alone, correlate_case, mix_case
 from tests.naive import kept as naive
 
 DENSITIES = [0.0, 0.1, 0.5, 1.0]
@@ -16,10 +16,11 @@ def mask_of(rng, size, density):
 
 
 @pytest.mark.parametrize("density", DENSITIES)
-@pytest.mark.parametrize("lanes", [16, 32, 48, 112, 368])
+@pytest.mark.parametrize("lanes", [1, 10, 16, 20, 32, 48, 50, 112, 365, 368])
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_mix_equals_its_twin_for_any_rows_lanes_and_masks(rng, rows, lanes, density):
     out, src, weights, parts = mix_case(rng, rows, lanes)
+    alone(src, parts[4], parts[6], parts[7])
     want, mask = out.copy(), mask_of(rng, weights.size, density)
     kept.mix(out, src, weights, kept.mix_table(mask, *parts), 1, NONE, 0)
     naive.mix(want, src, weights, mask, parts, 1, NONE, 0)
@@ -42,11 +43,12 @@ def test_tables_equal_their_twins(rng, rows, density):
     np.testing.assert_array_equal(table, naive.correlate_table(mask, *parts))
 
 
+@pytest.mark.parametrize("lanes", [10, 170, 176])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("floor", [NONE, 0.0])
 @pytest.mark.parametrize("start", [0, 1, 2])
-def test_mix_has_the_bits_of_the_dense_kernel(rng, start, floor, gated):
-    out, src, weights, parts = mix_case(rng, 6, 176, channels=5, taps=9)
+def test_mix_has_the_bits_of_the_dense_kernel(rng, start, floor, gated, lanes):
+    out, src, weights, parts = mix_case(rng, 6, lanes, channels=5, taps=9)
     out[out.size // 2 :: 3] = 0  # a gate of 0 is closed
     mask = mask_of(rng, weights.size, 0.3)
     mask[parts[2]] = 1  # biases
@@ -87,8 +89,10 @@ def test_correlate_equals_its_twin_and_leaves_other_places_alone(rng, rows, colu
     np.testing.assert_array_equal(out[mask == 0], want[mask == 0])
 
 
-def test_correlate_has_the_bits_of_the_dense_kernel(rng):
-    out, left, right, parts = correlate_case(rng, 7, 40)
+@pytest.mark.parametrize("runs", [None, [[0, 16, 10], [16, 0, 20], [40, 32, 50]]])
+def test_correlate_has_the_bits_of_the_dense_kernel(rng, runs):
+    out, left, right, parts = correlate_case(rng, 7, 40, runs)
+    left, right = (np.append(plane, np.zeros(16, "f4")) for plane in (left, right))
     again = parts[5][:1] + np.array([0, 0, 1, 2])  # more runs for the first part
     parts = *parts[:5], np.concatenate([parts[5], again])
     want, mask = np.zeros_like(out), mask_of(rng, out.size, 0.3)

@@ -29,6 +29,7 @@ np.savez(sys.argv[1], **computed())
 """
 DENSITIES = (0.0, 0.01, 0.3, 0.9, 1.0)
 ROWS = (1, 2, 5, 9)  # so that tiles of all heights are seen
+ENDS = [[0, 16, 10], [0, 9, 7], [3, 0, 50]]  # runs whose last vectors are not full
 CHANNELS = 70  # with 3 taps each: more terms than are added in one go with AVX2 alone
 
 
@@ -37,15 +38,7 @@ def computed():
     found = {"width": np.array(lanes.WIDTH)}
     for rows in ROWS:
         rng = np.random.default_rng(rows)
-        out, src, weights, parts = mix_case(rng, rows, 112, CHANNELS)
-        conv.mix(out, src, weights, tables.mix_table(*parts), 1, 0.0, 0)
-        found[f"mix {rows}"] = out
-        out, left, right, parts = correlate_case(rng, rows, 13)
-        conv.correlate(out, left, right, tables.correlate_table(*parts))
-        found[f"correlate {rows}"] = out.copy()
-        mask = np.ones(out.size, np.uint8)
-        kept.correlate(out, left, right, kept.correlate_table(mask, *parts))
-        found[f"kept correlate {rows}"] = out
+        found |= sums_over_taps(rng, rows)
         memory, x = np.zeros(40 * 32, np.float32), rng.standard_normal((50, 20 + rows))
         places, index = np.arange(20 + rows) * 32, rng.integers(0, 50, 32)
         batch_last.enter(memory, places, x.astype(np.float32), index, 32)
@@ -75,6 +68,23 @@ def computed():
     return found
 
 
+def sums_over_taps(rng, rows):
+    """Return the outputs of kernels for convolutions, by name."""
+    found = {}
+    for size in (112, 50):
+        out, src, weights, parts = mix_case(rng, rows, size, CHANNELS)
+        conv.mix(out, src, weights, tables.mix_table(*parts), 1, 0.0, 0)
+        found[f"mix {rows} of {size}"] = out
+    for runs, name in ((ENDS, f"correlate {rows} of any lanes"), (None, f"correlate {rows}")):
+        out, left, right, parts = correlate_case(rng, rows, 13, runs)
+        mask = np.ones(out.size, np.uint8)
+        conv.correlate(out, left, right, tables.correlate_table(*parts))
+        found[name] = out.copy()
+        kept.correlate(out, left, right, kept.correlate_table(mask, *parts))
+        found[f"kept {name}"] = out
+    return found
+
+
 def supported(flags):
     """Return the outputs of kernels for a support and for values on it, by name."""
     values = np.random.default_rng(8).standard_normal(flags.size).astype(np.float32)
@@ -101,7 +111,7 @@ def masked_stores():
     flat, flags, edges = np.zeros(16, "f4"), np.ones(16, "u1"), np.array([0, 16], "u4")
     update.sgd(flat, flat, flat, flat, flags, edges, 0.1, 0.9, 0.0, 0.0)
     update.adam(flat, flat, flat, flat, flat, flags, 0.1, 0.0, 0.0, 1)
-    batch_last.measure(np.zeros(1), flat, np.zeros(1, np.int64), 16, flat, 0.0)
+    batch_last.measure(np.zeros(1), flat, np.zeros(1, np.int64), 16, np.ones(256, "f4"), 0.0)
     places = np.zeros(16, "u4")
     pack.positions(flags, places)
     moves.compress(places, flags, places.copy())
@@ -132,9 +142,12 @@ def test_registers_of_avx2_give_the_bits_of_those_here_and_what_the_twins_give(
         np.testing.assert_array_equal(found[name], here[name], err_msg=name)
     for rows in ROWS:
         rng = np.random.default_rng(rows)
-        out, src, weights, parts = mix_case(rng, rows, 112, CHANNELS)
-        naive.mix(out, src, weights, parts, 1, 0.0, 0)
-        np.testing.assert_allclose(found[f"mix {rows}"], out, rtol=1e-5, atol=1e-4)
-        out, left, right, parts = correlate_case(rng, rows, 13)
-        naive.correlate(out, left, right, parts)
-        np.testing.assert_allclose(found[f"correlate {rows}"], out, rtol=1e-5, atol=1e-4)
+        for size in (112, 50):
+            out, src, weights, parts = mix_case(rng, rows, size, CHANNELS)
+            naive.mix(out, src, weights, parts, 1, 0.0, 0)
+            mixed = found[f"mix {rows} of {size}"]
+            np.testing.assert_allclose(mixed, out, rtol=1e-5, atol=1e-4)
+        for runs, name in ((ENDS, f"correlate {rows} of any lanes"), (None, f"correlate {rows}")):
+            out, left, right, parts = correlate_case(rng, rows, 13, runs)
+            naive.correlate(out, left, right, parts)
+            np.testing.assert_allclose(found[name], out, rtol=1e-5, atol=1e-4)

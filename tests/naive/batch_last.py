@@ -24,9 +24,10 @@ def turn_weights(memory, out, weights, rows, columns, taps):
 
 
 def measure(totals, memory, planes, size, mask, floor):
+    width = len(mask) // 16
     for c, plane in enumerate(planes):
         for p in range(plane, plane + size):
-            if mask[(p - plane) % len(mask)]:
+            if mask[(p - plane) % width]:
                 totals[c] += abs(np.float64(memory[p]))
             if memory[p] < floor:
                 memory[p] = floor

@@ -5,8 +5,8 @@ import numpy as np
 
 def samples(memory, plane, size, mask):
     """float64[positions, n]: the lanes of a plane that hold samples."""
-    block = memory[plane : plane + size].reshape(-1, len(mask))
-    return block[:, mask == 1].astype(np.float64)
+    held = mask[: len(mask) // 16] == 1
+    return memory[plane : plane + size].reshape(-1, len(held))[:, held].astype(np.float64)
 
 
 def affine(x, scale, shift, mean, variance, epsilon, floor):
@@ -43,8 +43,9 @@ def normalise_back(
         if trained:
             grad[scale[k]] = (dy * y).sum()
             grad[shift[k]] = dy.sum()
-        dx = np.zeros((size // len(mask), len(mask)))
-        dx[:, mask == 1] = weights[scale[k]] * root * (dy - dy.mean() - y * (dy * y).mean())
+        held = mask[: len(mask) // 16] == 1
+        dx = np.zeros((size // len(held), len(held)))
+        dx[:, held] = weights[scale[k]] * root * (dy - dy.mean() - y * (dy * y).mean())
         below = slice(down[k], down[k] + size)
         total = dx.reshape(-1) + (0 if fresh else memory[below])
         if gate:

@@ -8,7 +8,7 @@ from fedmpi.arrays import Integers, Vector
 from fedmpi.learn.fast.geometry import Plane
 from fedmpi.learn.fast.step import Step, Value
 
-LANES = 16  # batches are padded to a multiple of this
+LANES = 16  # of a vector; frames have room behind each value, because kernels read whole vectors
 
 
 class Frame:
@@ -17,16 +17,18 @@ class Frame:
     `memory` float32[.] is a 64-byte aligned buffer of at least `floats` floats, which frames of
     other widths share; every offset in it is a multiple of 16 floats. It must be set before the
     frame is used, and cleared by `clear` if a frame of another width was used before. `mask`
-    float32[lanes] is 1 for the samples of the current batch, and `samples` int64[1] is their
-    number. `saved` holds the arrays that steps keep from the forward pass for the backward pass,
-    and `shared` the offsets of memory that several steps use in turn.
+    float32[16 lanes] is 1 for the samples of the current batch, in 16 positions, and `samples`
+    int64[1] is their number. `saved` holds the arrays that steps keep from the forward pass for the
+    backward pass, and `shared` the offsets of memory that several steps use in turn.
     """
 
     def __init__(self, values: Sequence[Value], steps: Sequence[Step], lanes: int) -> None:
         self.lanes = lanes
         self.values, self.steps = values, steps
-        self.mask, self.samples = np.zeros(lanes, np.float32), np.zeros(1, np.int64)
-        self.floats = 0  # number of floats of memory that the frame needs
+        self.mask, self.samples = np.zeros(LANES * lanes, np.float32), np.zeros(1, np.int64)
+        # Number of floats of memory that the frame needs. The first block stays free, so that no
+        # offset is 0 and a gate of 0 means none.
+        self.floats = LANES
         self.planes = _planes(values, lanes)
         self.place: dict[Value, int] = {}
         self.grad: dict[Value, int] = {}
@@ -123,10 +125,9 @@ class Frame:
         self._wishes[name] = max(size, self._wishes.get(name, 0))
 
     def reserve(self, size: int) -> int:
-        """Return the offset of `size` new floats."""
-        # The first block stays free, so that no offset is 0 and a gate of 0 means none.
-        start = self.floats + LANES
-        self.floats = start + _rounded(size)
+        """Return the offset of `size` new floats, with at least one more block behind them."""
+        start = self.floats
+        self.floats += _rounded(size) + LANES
         return start
 
 
@@ -166,13 +167,17 @@ def _planes(values: Sequence[Value], lanes: int) -> dict[Value, Plane]:
     return planes
 
 
+def lanes_for(samples: int, usual: int) -> int:
+    """Return the width of the frame for a batch of `samples`, where `usual` is the batch size.
+
+    It is `usual` for the usual batch. All other batches have multiples of 16 lanes, but no short
+    batch has more than `usual`, so few frames are made.
+    """
+    return min(_rounded(samples), usual) if samples <= usual else _rounded(samples)
+
+
 def _rounded(size: int) -> int:
     return -(-size // LANES) * LANES
-
-
-def lanes_for(samples: int) -> int:
-    """Return the width of a batch of `samples`: the next multiple of LANES."""
-    return _rounded(samples)
 
 
 def aligned(size: int) -> Vector:

@@ -28,7 +28,7 @@ class KernelGradients(Gradients):
     """Gradients by kernels.
 
     A single buffer for activations and their gradients is large enough for the widest batch.
-    Batches of every width, rounded up to a multiple of 16, are laid out in it.
+    Batches of the usual size are laid out in it without gaps, others as `frame.lanes_for` says.
 
     The results of a sample do not depend on the other samples in its batch or on the batch size
     (except through BatchNorm), and all bits are the same from run to run.
@@ -41,7 +41,8 @@ class KernelGradients(Gradients):
     chain : pair
         Values and steps, from `chain_of`.
     batch_size : int
-        The usual batch size, for which the buffer is made; it grows if a larger batch comes.
+        The usual batch size, for which the buffer is made; it grows if a larger batch comes. Sums
+        over batches of other sizes than multiples of 16 are rounded as this size implies.
     """
 
     by_shape = True
@@ -51,7 +52,7 @@ class KernelGradients(Gradients):
     ) -> None:
         super().__init__(layout, weights, np.zeros(layout.size, np.float32))
         self._values, self._steps = chain
-        self._widest = lanes_for(batch_size)
+        self._usual = self._widest = batch_size
         self._memory, self._laid_out = aligned(0), 0  # the buffer, and the width laid out in it
         self._programs: dict[int, _Program] = {}
         self._differentiated = FULL
@@ -96,7 +97,7 @@ class KernelGradients(Gradients):
 
     def _program(self, samples: int) -> "_Program":
         """Return the program for a batch of `samples`, after laying out its width in the buffer."""
-        lanes = lanes_for(samples)
+        lanes = lanes_for(samples, self._usual)
         program = self._programs.get(lanes) or self._made(lanes)
         if self._laid_out != lanes:
             program.frame.clear()
@@ -110,7 +111,7 @@ class KernelGradients(Gradients):
             self._programs.clear()
             self._memory, self._laid_out = aligned(0), 0
             self._widest = max(self._widest, lanes)
-            most = max(self._widest, lanes_for(_EVALUATED))
+            most = max(self._widest, lanes_for(_EVALUATED, self._usual))
             floats = max(frame.floats, Frame(self._values, self._steps, most).floats)
             self._memory = aligned(floats)
         frame.memory = self._memory
@@ -160,7 +161,7 @@ class _Program:
         frame = self.frame
         if frame.samples[0] != len(x):
             frame.samples[0] = len(x)
-            frame.mask[:] = np.arange(frame.lanes) < len(x)
+            frame.mask[:] = np.arange(frame.mask.size) % frame.lanes < len(x)
             self._all = np.arange(len(x))
         flat = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         kernels.batch_last.enter(frame.memory, self._entry, flat, self._all, frame.lanes)

@@ -29,7 +29,8 @@ class Linear(Weighted):
 
     def reserve(self, frame: Frame) -> None:
         """Reserve memory for a transposed input, which linear layers share."""
-        frame.share("turned", -(-self.source.channels // 16) * 16 * frame.lanes)
+        inputs, width = (-(-size // 16) * 16 for size in (self.source.channels, frame.lanes))
+        frame.share("turned", inputs * width)
 
     def forward(
         self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
