@@ -26,17 +26,17 @@ from fedmpi.learn.fast.rule import choose
 
 Cell: TypeAlias = tuple[str, tuple[int, ...], tuple[int, ...], Mapping[int, float]]
 # (model, input, batches, {batch: least ratio with AVX2})
-SMALL = (1, 2, 8, 16, 32, 64, 128)
+SMALL, LARGE = (1, 2, 8, 10, 16, 20, 32, 50, 64, 128), (1, 5, 10, 16, 20, 32, 50, 64)
 MODELS: tuple[Cell, ...] = (
     ("lenet5", (1, 28, 28), SMALL, dict.fromkeys((16, 32, 64), 4.0)),
     ("lenet5", (3, 32, 32), SMALL, {}),
     ("fedskel-mnist", (1, 28, 28), SMALL, dict.fromkeys((16, 32, 64), 2.0)),
     ("fedskel-cifar", (3, 32, 32), SMALL, dict.fromkeys((16, 32, 64), 2.0)),
     ("fedskel-mlp", (1, 28, 28), SMALL, {}),
-    ("fedlp-cnn", (3, 32, 32), (1, 10, 16, 32, 64), dict.fromkeys((16, 32, 64), 1.2)),
-    ("resnet20", (3, 32, 32), (1, 10, 16, 32, 64), {}),
-    ("vgg11", (3, 32, 32), (1, 10, 32, 64), {}),
-    ("resnet18", (3, 32, 32), (10, 32), {}),
+    ("fedlp-cnn", (3, 32, 32), LARGE, dict.fromkeys((16, 32, 64), 1.2)),
+    ("resnet20", (3, 32, 32), LARGE, {}),
+    ("vgg11", (3, 32, 32), (1, 5, 10, 20, 32, 50, 64), {}),
+    ("resnet18", (3, 32, 32), (10, 20, 32), {}),
 )
 LEAST = 0.97  # least speed of the choice of "auto" over the better engine's
 SKELETONS = net.SKELETONS  # of one cycle of FedSkel

@@ -205,7 +205,8 @@ def setting(
     layout = layout_of(module, np.zeros((1, *shape), np.float32))
     rng = rng_for(0, "bench", 0, 1)
     x = rng.standard_normal((batch, *shape), dtype=np.float32)
-    return KernelGradients.of(module, layout, shape), module, x, rng.integers(0, 10, batch)
+    engine = KernelGradients.of(module, layout, shape, batch)
+    return engine, module, x, rng.integers(0, 10, batch)
 
 
 def _convolutions(engine: KernelGradients, batch: int, backward: Backward) -> list[Once]:

@@ -41,6 +41,27 @@ def test_the_rule_wants_lanes_the_fuller_the_larger_the_network(macs, batch, wid
         assert f"{macs} multiply-adds" in reason and f"registers of {width}" in reason
 
 
+@pytest.mark.parametrize(
+    ("batch", "side", "fill", "want"),
+    [
+        (1, 32, 59, "torch"), (5, 32, 86, "kernels"), (10, 32, 96, "kernels"),
+        (10, 2, 62, "torch"), (16, 2, 100, "kernels"), (20, 8, 86, "kernels"),
+    ],
+)  # fmt: skip
+def test_the_positions_of_a_row_share_lanes(batch, side, fill, want):
+    """Of a row, the first and the last position read fewer taps, so both are computed apart."""
+    module = nn.Sequential(
+        nn.Conv2d(2, 3, 1), nn.Conv2d(3, 4, (1, 3), padding=(0, 1)), nn.Flatten(),
+        nn.Linear(4 * side * side, 4),
+    )  # fmt: skip
+    layout = layout_of(module, np.zeros((1, 2, side, side), np.float32))
+    macs = 0, 40_000_000, 0
+    layers = [replace(layer, macs=count) for layer, count in zip(layout.layers, macs, strict=True)]
+    layout = Layout(layout.tensors, tuple(layers))
+    chosen, reason = choose(module, layout, (2, side, side), batch, 8)
+    assert chosen == want and f"{fill}% of lanes" in reason
+
+
 def test_what_there_are_no_kernels_for_goes_to_torch_with_any_registers():
     module = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.GELU())
     layout = layout_of(module, np.zeros((1, 2, 8, 8), np.float32))

@@ -1,12 +1,15 @@
 """The memory layout for batches of one width."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from fedmpi.arrays import Integers, Vector
 from fedmpi.learn.fast.geometry import Plane
 from fedmpi.learn.fast.step import Step, Value
+
+Number = TypeVar("Number", int, Integers)
 
 LANES = 16  # of a vector; frames have room behind each value, because kernels read whole vectors
 
@@ -127,7 +130,7 @@ class Frame:
     def reserve(self, size: int) -> int:
         """Return the offset of `size` new floats, with at least one more block behind them."""
         start = self.floats
-        self.floats += _rounded(size) + LANES
+        self.floats += whole(size) + LANES
         return start
 
 
@@ -146,7 +149,7 @@ class _Holes:
         place, room = hole = min(fitting, key=lambda hole: hole[1])
         self._free.remove(hole)
         if room > size:
-            self._free.append((place + _rounded(size), room - _rounded(size)))
+            self._free.append((place + whole(size), room - whole(size)))
         return place
 
     def give(self, place: int, size: int) -> None:
@@ -173,10 +176,11 @@ def lanes_for(samples: int, usual: int) -> int:
     It is `usual` for the usual batch. All other batches have multiples of 16 lanes, but no short
     batch has more than `usual`, so few frames are made.
     """
-    return min(_rounded(samples), usual) if samples <= usual else _rounded(samples)
+    return min(whole(samples), usual) if samples <= usual else whole(samples)
 
 
-def _rounded(size: int) -> int:
+def whole(size: Number) -> Number:
+    """Return the lanes of the vectors that hold `size` lanes, of an integer or each of int64[.]."""
     return -(-size // LANES) * LANES
 
 

@@ -1,11 +1,13 @@
 """The choice between engines, by a rule on shapes and registers, so that no bit depends on timings.
 
-The kernels pad a batch to a multiple of 16 lanes. `fill` is the share of lanes that hold
-samples. In large networks both engines are bound by arithmetic, and unfilled lanes are wasted. In
-small networks torch is bound by its overhead. If a register holds 16 numbers (AVX-512), the
-kernels with full lanes beat torch in networks of any size. If it holds 8 (AVX2), they do so up to
-VGG-11, and ResNet-18 is left to torch. docs/kernels.md has tables for several processors, from
-`fedmpi bench kernels --models`; in them, the chosen engine has at least 0.93 of the better speed.
+The kernels compute vectors of 16 lanes. `fill` is the share of lanes that hold samples, over the
+multiply-adds of a forward pass. The positions of a convolution that are computed alike follow each
+other, so only the last vector of a row may have lanes to spare; a vector of a linear layer holds
+one number of up to 16 samples. In large networks both engines are bound by arithmetic, and unfilled
+lanes are wasted. In small networks torch is bound by its overhead. With registers of 16 numbers
+(AVX-512), kernels with full lanes beat torch in networks of any size; with registers of 8 (AVX2),
+they do so up to VGG-11, and ResNet-18 is left to torch. docs/kernels.md has tables for several
+processors, from `fedmpi bench kernels --models`.
 """
 
 from collections.abc import Sequence
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from fedmpi.layout import Layout
 from fedmpi.learn.fast.chain import chain_of
-from fedmpi.learn.fast.frame import LANES
+from fedmpi.learn.fast.frame import Frame
 from fedmpi.learn.fast.step import Unsupported
+from fedmpi.learn.fast.weighted import Weighted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,13 +49,23 @@ def choose(
         Number of float32 in a vector register: `kernels.lanes.WIDTH`. Less than 8 counts as 8.
     """
     try:
-        chain_of(module, layout, input_shape)
+        values, steps = chain_of(module, layout, input_shape)
     except Unsupported as reason:
         return "torch", f"no kernels for this model: {reason}"
     macs = sum(layer.macs for layer in layout.layers)
-    fill = batch_size / (-(-batch_size // LANES) * LANES)
+    fill = _fill(Frame(values, steps, batch_size), layout)
     table = _LEAST_FILL[max(width, 8)]
     least = next(fill_ for size, fill_ in table if macs <= size)
     needed = f"{least:.0%} needed" if least < _NEVER else "too large for the kernels"
     shape = f"{macs} multiply-adds per sample, {fill:.0%} of lanes filled, {needed}"
     return ("kernels" if fill >= least else "torch"), f"{shape} with registers of {width}"
+
+
+def _fill(frame: Frame, layout: Layout) -> float:
+    """Return the share of lanes that hold samples, over the multiply-adds of the forward pass."""
+    done = filled = 0.0
+    for step in frame.steps:
+        if isinstance(step, Weighted) and step.layer >= 0:
+            macs = float(layout.layers[step.layer].macs)
+            done, filled = done + macs, filled + macs * step.fill(frame)
+    return filled / done if done else 1.0

@@ -7,7 +7,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.arrays import Flags, Integers, Vector
 from fedmpi.learn.fast.backward import Back
-from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.frame import Frame, whole
 from fedmpi.learn.fast.sparse import Parts, mix, picks
 from fedmpi.learn.fast.step import NONE, Made, Step, floor_of
 
@@ -38,6 +38,10 @@ class Weighted(Step):
     def size(self) -> int:
         """Number of weights."""
         return self.out.channels * self.source.channels * self.taps
+
+    def fill(self, frame: Frame) -> float:
+        """Return the share of lanes that hold samples, where vectors of LANES are computed."""
+        return frame.lanes / whole(frame.lanes)
 
     def mixed(
         self, frame: Frame, weights: Vector, parts: Parts, raw: bool, mask: Flags | None

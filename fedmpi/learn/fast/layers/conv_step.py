@@ -8,7 +8,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.arrays import Flags, Integers, Vector
 from fedmpi.learn.fast.backward import Back
-from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.frame import Frame, whole
 from fedmpi.learn.fast.geometry import Window, correlation, gather, scatter
 from fedmpi.learn.fast.step import Made, Unsupported, Value, pair, takes
 from fedmpi.learn.fast.walk import Chain
@@ -53,6 +53,12 @@ class Conv(Weighted):
         """Reserve memory for reordered weights, which convolutions share."""
         if frame.planes[self.source].size >= _LONG:
             frame.share("weights", self.size)
+
+    def fill(self, frame: Frame) -> float:
+        _, _, runs = gather(self.window, frame.planes[self.out], frame.planes[self.source])
+        taps = runs[:, 4] - runs[:, 3]
+        done = int(taps @ whole(runs[:, 2]))
+        return int(taps @ runs[:, 2]) / done if done else 1.0
 
     def forward(
         self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None

@@ -8,7 +8,7 @@ import numpy as np
 from fedmpi import kernels
 from fedmpi.arrays import Flags, Integers, Vector
 from fedmpi.learn.fast.backward import Back
-from fedmpi.learn.fast.frame import Frame
+from fedmpi.learn.fast.frame import Frame, whole
 from fedmpi.learn.fast.sparse import picks
 from fedmpi.learn.fast.step import Made, Unsupported, Value, takes
 from fedmpi.learn.fast.walk import Chain
@@ -29,8 +29,7 @@ class Linear(Weighted):
 
     def reserve(self, frame: Frame) -> None:
         """Reserve memory for a transposed input, which linear layers share."""
-        inputs, width = (-(-size // 16) * 16 for size in (self.source.channels, frame.lanes))
-        frame.share("turned", inputs * width)
+        frame.share("turned", whole(self.source.channels) * whole(frame.lanes))
 
     def forward(
         self, frame: Frame, weights: Vector, training: bool, raw: bool, mask: Flags | None
@@ -78,7 +77,7 @@ class Linear(Weighted):
             runs = np.array([(0, 0, width)])
             self.weight_gradient(back, left, kept, right, columns, runs, parts)
             return
-        pitch, turned = -(-inputs // 16) * 16, frame.shared["turned"]
+        pitch, turned = whole(inputs), frame.shared["turned"]
         source = frame.place[self.source]
         back.call(kernels.batch_last.transpose, back.memory, turned, source, inputs, width, pitch)
         samples = np.arange(width)
