@@ -115,8 +115,8 @@ def configurations(study: Study) -> Html:
     if len(rows) > 1:
         caption += f"; small numbers: relative to {study.reference.name}"
     shown = [k for k in range(len(HEAD)) if k < ALWAYS or any(row[k] != "-" for row in rows)]
-    head, *rows = ([row[k] for k in shown] for row in (HEAD, *rows))
-    return table(caption, head, rows, right=set(range(1, len(head))) - {10}, class_="wide")
+    head, *found = ([row[k] for k in shown] for row in (HEAD, *rows))
+    return table(caption, head, found, right=set(range(1, len(head))) - {10}, class_="wide")
 
 
 def spent(group: Group, column: str) -> float | None:
