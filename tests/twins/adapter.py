@@ -29,8 +29,8 @@ class Trial:
         Numbers of coordinates that a twin sends, "up" and "down", by round.
     """
 
-    def __init__(self, tree, out, dtype=torch.float64):
-        self.run, self.dtype = fedmpi.run(tree, out=out), dtype
+    def __init__(self, tree, out):
+        self.run = fedmpi.run(tree, out=out)
         self._resolved = of_tree(tree)
         self._experiment = assemble(self._resolved, Serial(), None)
         self.config, self.keys = self._resolved.config, self._resolved.algorithm_keys.model_dump()
@@ -41,7 +41,7 @@ class Trial:
 
     @cached_property
     def net(self):
-        return Net(self.module(), self.dtype)
+        return Net(self.module())
 
     def module(self, **options):
         """Return a new module of the model with its first values, float32."""
@@ -72,7 +72,7 @@ class Trial:
         """Return a client's samples x float64[n, ...] and y int64[n]."""
         held = self._experiment.engine.data
         x, y = held.samples.take(held.partition.of(client))
-        return torch.from_numpy(x).to(self.dtype), torch.from_numpy(y)
+        return torch.from_numpy(x).double(), torch.from_numpy(y)
 
     def all_samples(self):
         """Return x float64[n, ...] of all clients, and x and y int64[m] of the test set."""

@@ -67,8 +67,8 @@ class Net:
         False for running statistics.
     """
 
-    def __init__(self, module, dtype=torch.float64):
-        self.module = module.to(dtype).train()
+    def __init__(self, module):
+        self.module = module.double().train()
         for part in module.modules():
             if isinstance(part, nn.ReLU | nn.MaxPool2d):
                 part.register_forward_hook(_no_kink)
@@ -91,7 +91,7 @@ class Net:
     def vector(self, values):
         """Return one vector of a dict of arrays by name."""
         flat = [torch.as_tensor(values[name]).reshape(-1) for name in self.shapes]
-        return torch.cat(flat).detach().clone().to(next(self.module.parameters()).dtype)
+        return torch.cat(flat).detach().clone().double()
 
     def ones(self):
         return torch.ones(self.size, dtype=torch.bool)
@@ -143,15 +143,13 @@ def _with_ties(part, inputs):
     and a sum at some places and not at others, so these outputs differ by a bit in float64.
     """
     (x,) = inputs
-    if x.dtype != torch.float64:
-        return inputs
     return (x + ((x * 2**44).round() / 2**44 - x).detach(),)
 
 
 def _no_kink(part, inputs, output):
     """Assert that no activation is so near a kink that float32 may fall on its other side."""
     x = inputs[0].detach()
-    if x.dtype != torch.float64 or not part.training:
+    if not part.training:
         return
     if isinstance(part, nn.MaxPool2d):
         windows = functional.unfold(x.flatten(0, 1)[:, None], part.kernel_size, stride=part.stride)
