@@ -1,6 +1,7 @@
 """The head of the page: the configurations compared, their accuracy and their costs."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -105,8 +106,8 @@ def configurations(study: Study) -> Html:
             rounds(group), str(len(group.runs)), states(group),
             share(group.mean("density_up")), share(group.last("model_density")),
             in_flops(group.last("flops_inference")),
-            quantities.quantity(spent(group, "joules"), quantities.ENERGY),
-            quantities.quantity(spent(group, "co2_g"), quantities.GRAMS),
+            *(price(spent(group, name), spent(study.reference, name), form,
+                    group is study.reference) for name, form in POWER.items()),
         ))  # fmt: skip
     repeats = any(len(group.runs) > 1 for group in study.groups)
     caption = "Accuracy and cost of each configuration, for the whole run and all clients"
@@ -252,3 +253,5 @@ def in_flops(number: float | None) -> str:
 
 
 FORMS = {"flops": in_flops}
+POWER = {"joules": partial(quantities.quantity, units=quantities.ENERGY),
+         "co2_g": partial(quantities.quantity, units=quantities.GRAMS)}
